@@ -1,0 +1,96 @@
+"""The objects of WebRTC negotiation, in mediasoup's ORTC model. Plain data: no IO, no behaviour.
+
+Shared by `rtc` (which derives them from SDP), `media` (which programs the core with them) and `rooms`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+MediaKind = Literal["audio", "video"]
+Source = Literal["microphone", "camera", "screen"]
+Direction = Literal["send", "recv"]  # as the client sees it: "send" carries client -> server media
+DtlsRole = Literal["auto", "client", "server"]
+
+
+class Struct(msgspec.Struct, frozen=True, rename="camel", omit_defaults=False):
+    pass
+
+
+class RtcpFeedback(Struct):
+    type: str  # "nack", "ccm", "goog-remb", "transport-cc"
+    parameter: str = ""  # "", "pli", "fir"
+
+
+class RtpCodec(Struct):
+    """One codec; `payload_type` is the sender's own in RtpParameters, the router's in RtpCapabilities."""
+
+    mime_type: str  # "audio/opus", "video/VP8", "video/rtx", ...
+    payload_type: int
+    clock_rate: int  # Hz
+    channels: int | None = None
+    parameters: dict[str, str | int] = {}  # fmtp; for rtx: {"apt": N}
+    rtcp_feedback: list[RtcpFeedback] = []
+
+    @property
+    def is_rtx(self) -> bool:
+        return self.mime_type.lower().endswith("/rtx")
+
+
+class HeaderExtension(Struct):
+    uri: str
+    id: int
+
+
+class RtpEncoding(Struct):
+    ssrc: int | None = None  # None: learnt from the MID header extension
+    rtx_ssrc: int | None = None
+    rid: str | None = None
+
+
+class RtpParameters(Struct):
+    """What one sender sends: mediasoup's RtpSendParameters."""
+
+    mid: str
+    codecs: list[RtpCodec]
+    header_extensions: list[HeaderExtension]
+    encodings: list[RtpEncoding]
+    cname: str = ""
+
+
+class RtpCapabilities(Struct):
+    codecs: list[RtpCodec]
+    header_extensions: list[HeaderExtension]
+
+    def to_json(self) -> dict[str, Any]:
+        """What `call_sessions."sfuRtpCapabilities"` holds."""
+        return msgspec.to_builtins(self)
+
+
+class IceCandidate(Struct):
+    foundation: str
+    priority: int
+    address: str
+    port: int
+    protocol: Literal["udp", "tcp"]
+    type: Literal["host"] = "host"
+    tcp_type: Literal["passive"] | None = None
+
+
+class IceParameters(Struct):
+    username_fragment: str
+    password: str
+    candidates: list[IceCandidate]
+    ice_lite: bool = True
+
+
+class Fingerprint(Struct):
+    algorithm: str  # "sha-256", "sha-384", "sha-512"
+    value: str  # upper-case hex pairs joined by ":"
+
+
+class DtlsParameters(Struct):
+    fingerprints: list[Fingerprint]
+    role: DtlsRole = "auto"  # the role of whoever these parameters describe
