@@ -1,4 +1,4 @@
-"""Errors, split by blame: `ClientError` is the caller's and is answered; anything else is ours and is logged."""
+"""Errors, split by blame: `ClientError` is the caller's and is answered; all else is ours and is logged."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class SfuIds(msgspec.Struct, frozen=True, kw_only=True):
     screen_producer_id: str | None = None
 
 
-class UserSeen(Change, tag="user_seen"):
+class UserSeen(Change, tag="user_seen", frozen=True, kw_only=True):
     """Upserts the `users` row of a token's subject, so that rows can refer to it."""
 
     user_id: str
@@ -38,7 +38,7 @@ class UserSeen(Change, tag="user_seen"):
     avatar: str | None = None
 
 
-class CallCreated(Change, tag="call_created"):
+class CallCreated(Change, tag="call_created", frozen=True, kw_only=True):
     """Creates the call, and its `chat_rooms` row where that is missing."""
 
     call_id: str
@@ -52,13 +52,13 @@ class CallCreated(Change, tag="call_created"):
     sfu_rtp_capabilities: dict[str, Any] | None = None
 
 
-class CallStarted(Change, tag="call_started"):
+class CallStarted(Change, tag="call_started", frozen=True, kw_only=True):
     """The second participant is here, or the first of a link room: status ACTIVE, startedAt = at."""
 
     call_id: str
 
 
-class ParticipantJoined(Change, tag="participant_joined"):
+class ParticipantJoined(Change, tag="participant_joined", frozen=True, kw_only=True):
     """A new row, or the same user's row of this call again (leftAt cleared)."""
 
     participant_id: str
@@ -72,12 +72,12 @@ class ParticipantJoined(Change, tag="participant_joined"):
     device_info: dict[str, Any] | None = None
 
 
-class ParticipantStatusChanged(Change, tag="participant_status"):
+class ParticipantStatusChanged(Change, tag="participant_status", frozen=True, kw_only=True):
     participant_id: str
     status: ParticipantStatus
 
 
-class ParticipantMedia(Change, tag="participant_media"):
+class ParticipantMedia(Change, tag="participant_media", frozen=True, kw_only=True):
     """None leaves a field as it is. wasMuted and hadVideo follow from these: once true they stay true."""
 
     participant_id: str
@@ -87,24 +87,24 @@ class ParticipantMedia(Change, tag="participant_media"):
     device_info: dict[str, Any] | None = None
 
 
-class ParticipantQuality(Change, tag="participant_quality"):
+class ParticipantQuality(Change, tag="participant_quality", frozen=True, kw_only=True):
     participant_id: str
     metrics: dict[str, Any]
 
 
-class ParticipantSfu(Change, tag="participant_sfu"):
+class ParticipantSfu(Change, tag="participant_sfu", frozen=True, kw_only=True):
     """SFU ids of one participant of a call that is in SFU mode."""
 
     call_id: str
     ids: SfuIds
 
 
-class ParticipantLeft(Change, tag="participant_left"):
+class ParticipantLeft(Change, tag="participant_left", frozen=True, kw_only=True):
     participant_id: str
     reason: str
 
 
-class SwitchedToSfu(Change, tag="switched_to_sfu"):
+class SwitchedToSfu(Change, tag="switched_to_sfu", frozen=True, kw_only=True):
     """One transaction: mode, SFU columns, modeChangeCount, lastModeChange, participants, modeTransitions."""
 
     call_id: str
@@ -116,14 +116,14 @@ class SwitchedToSfu(Change, tag="switched_to_sfu"):
     participants: list[SfuIds]
 
 
-class SwitchedToP2p(Change, tag="switched_to_p2p"):
+class SwitchedToP2p(Change, tag="switched_to_p2p", frozen=True, kw_only=True):
     call_id: str
     epoch: int
     reason: str
     duration: float
 
 
-class TransitionGaps(Change, tag="transition_gaps"):
+class TransitionGaps(Change, tag="transition_gaps", frozen=True, kw_only=True):
     """The largest gaps that clients measured at that switch, so far (the database keeps the maximum)."""
 
     call_id: str
@@ -132,7 +132,7 @@ class TransitionGaps(Change, tag="transition_gaps"):
     max_audio_gap_ms: float | None
 
 
-class CallMetricsUpdate(Change, tag="call_metrics"):
+class CallMetricsUpdate(Change, tag="call_metrics", frozen=True, kw_only=True):
     call_id: str
     avg_packet_loss: float | None = None  # 0..1
     avg_jitter: float | None = None  # ms
@@ -147,8 +147,8 @@ class CallMetricsUpdate(Change, tag="call_metrics"):
     total_data_received: int | None = None
 
 
-class CallEnded(Change, tag="call_ended"):
-    """Terminal: endedAt, duration (whole seconds, None if it never started), reason, every participant left."""
+class CallEnded(Change, tag="call_ended", frozen=True, kw_only=True):
+    """Terminal: endedAt, duration (whole seconds, None if it never started), reason; all have left."""
 
     call_id: str
     status: Literal["ENDED", "MISSED", "REJECTED"]

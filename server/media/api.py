@@ -90,7 +90,7 @@ class WebRtcTransport(Protocol):
     closed: bool
 
     def connect(self, remote: DtlsParameters) -> None:
-        """Start DTLS with these fingerprints and role. Again with the same: nothing; with others: ValueError."""
+        """Start DTLS with these fingerprints and role. Again with the same: nothing; others: ValueError."""
 
     def restart_ice(self) -> IceParameters: ...
     def produce(self, *, kind: MediaKind, source: Source, rtp: RtpParameters) -> Producer:

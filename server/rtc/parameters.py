@@ -19,12 +19,12 @@ class Struct(msgspec.Struct, frozen=True, rename="camel", omit_defaults=False):
     pass
 
 
-class RtcpFeedback(Struct):
+class RtcpFeedback(Struct, frozen=True):
     type: str  # "nack", "ccm", "goog-remb", "transport-cc"
     parameter: str = ""  # "", "pli", "fir"
 
 
-class RtpCodec(Struct):
+class RtpCodec(Struct, frozen=True):
     """One codec; `payload_type` is the sender's own in RtpParameters, the router's in RtpCapabilities."""
 
     mime_type: str  # "audio/opus", "video/VP8", "video/rtx", ...
@@ -39,18 +39,18 @@ class RtpCodec(Struct):
         return self.mime_type.lower().endswith("/rtx")
 
 
-class HeaderExtension(Struct):
+class HeaderExtension(Struct, frozen=True):
     uri: str
     id: int
 
 
-class RtpEncoding(Struct):
+class RtpEncoding(Struct, frozen=True):
     ssrc: int | None = None  # None: learnt from the MID header extension
     rtx_ssrc: int | None = None
     rid: str | None = None
 
 
-class RtpParameters(Struct):
+class RtpParameters(Struct, frozen=True):
     """What one sender sends: mediasoup's RtpSendParameters."""
 
     mid: str
@@ -60,16 +60,17 @@ class RtpParameters(Struct):
     cname: str = ""
 
 
-class RtpCapabilities(Struct):
+class RtpCapabilities(Struct, frozen=True):
     codecs: list[RtpCodec]
     header_extensions: list[HeaderExtension]
 
     def to_json(self) -> dict[str, Any]:
         """What `call_sessions."sfuRtpCapabilities"` holds."""
-        return msgspec.to_builtins(self)
+        builtins: dict[str, Any] = msgspec.to_builtins(self)
+        return builtins
 
 
-class IceCandidate(Struct):
+class IceCandidate(Struct, frozen=True):
     foundation: str
     priority: int
     address: str
@@ -79,18 +80,18 @@ class IceCandidate(Struct):
     tcp_type: Literal["passive"] | None = None
 
 
-class IceParameters(Struct):
+class IceParameters(Struct, frozen=True):
     username_fragment: str
     password: str
     candidates: list[IceCandidate]
     ice_lite: bool = True
 
 
-class Fingerprint(Struct):
+class Fingerprint(Struct, frozen=True):
     algorithm: str  # "sha-256", "sha-384", "sha-512"
     value: str  # upper-case hex pairs joined by ":"
 
 
-class DtlsParameters(Struct):
+class DtlsParameters(Struct, frozen=True):
     fingerprints: list[Fingerprint]
     role: DtlsRole = "auto"  # the role of whoever these parameters describe
