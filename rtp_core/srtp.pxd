@@ -1,0 +1,62 @@
+"""SRTP and SRTCP of one transport (RFC 3711, RFC 7714), by libsrtp's entry points out of pylibsrtp's wheel.
+
+Both sessions of a context belong to one thread at a time: libsrtp has no locks. `SrtpPair` (Python) owns the
+memory; the engine gets its address and must have let go of it before the pair is dropped.
+"""
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
+
+
+cdef enum SrtpProfile:
+    # The numbers of RFC 5764 and RFC 7714, which are libsrtp's too.
+    SRTP_AES128_CM_SHA1_80 = 1
+    SRTP_AEAD_AES_128_GCM = 7
+    SRTP_AEAD_AES_256_GCM = 8
+
+
+cdef enum SrtpVerdict:
+    SRTP_OK = 0
+    SRTP_AUTH_FAIL = -1
+    SRTP_REPLAY = -2  # seen already, or too old for the window
+    SRTP_NO_CONTEXT = -3  # no session, or no key for this SSRC
+    SRTP_BAD = -4  # not an RTP or RTCP packet: too short, or its lengths don't fit
+    SRTP_NO_ROOM = -5  # sealing needs `overhead` more bytes than `cap` leaves
+    SRTP_TOO_MANY = -6  # a new inbound SSRC, and the session has SRTP_MAX_SSRCS
+    SRTP_FAILED = -7  # anything else that libsrtp refuses, an exhausted key among it
+
+
+cdef enum SrtpLimits:
+    SRTP_MAX_SSRCS = 64  # inbound SSRCs of one transport
+    SRTP_MAX_OVERHEAD = 20  # of any profile, for RTP and RTCP
+
+
+ctypedef struct SrtpContext:
+    # owned by SrtpPair, fixed
+    void* session_in  # srtp_t
+    void* session_out
+    int profile
+    int overhead  # bytes that sealing adds to an RTP packet
+    int rtcp_overhead  # and to an RTCP packet
+    # state: the inbound SSRCs that have proved themselves
+    int ssrc_count
+    int ssrc_last  # index of the one met last
+    uint32_t ssrcs[SRTP_MAX_SSRCS]
+
+
+# All work in place, take the length in and give the new one out through `len` (unchanged on failure), and
+# return a SrtpVerdict. After a failure the bytes of `data` are undefined.
+
+# `cap` is what the buffer holds. A sequence number may be sealed again only with SRTP_AES128_CM_SHA1_80 (and
+# only with the same payload): in GCM a second packet under one nonce would give the key away, so it is
+# refused as SRTP_REPLAY. Retransmissions go by RTX, or as a kept copy of the sealed bytes.
+cdef int srtp_seal_rtp(SrtpContext* ctx, uint8_t* data, int* len, int cap) noexcept nogil
+cdef int srtp_seal_rtcp(SrtpContext* ctx, uint8_t* data, int* len, int cap) noexcept nogil
+cdef int srtp_open_rtp(SrtpContext* ctx, uint8_t* data, int* len) noexcept nogil
+cdef int srtp_open_rtcp(SrtpContext* ctx, uint8_t* data, int* len) noexcept nogil
+
+# Frees the state of an inbound SSRC (its replay window too). True if there was one.
+cdef bint srtp_forget_in(SrtpContext* ctx, uint32_t ssrc) noexcept nogil
+
+# The same for an outbound one. Its rollover counter goes too, so that SSRC must never be used again under
+# these keys: a new consumer gets a new random SSRC.
+cdef bint srtp_forget_out(SrtpContext* ctx, uint32_t ssrc) noexcept nogil
