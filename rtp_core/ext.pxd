@@ -9,7 +9,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t
 from rtp_core.rtp cimport load16, load24, store16, store24
 
 
-cdef enum ExtKind:
+cdef enum:  # ExtKind; anonymous, because Cython takes no named enum as an index
     EXT_NONE = 0
     EXT_MID = 1
     EXT_RID = 2
