@@ -1,0 +1,36 @@
+"""Where frames and key frames begin in RTP payloads, and how often a key frame may be asked for."""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t
+
+cdef enum:  # codecs
+    CODEC_OTHER = 0
+    CODEC_VP8 = 1
+    CODEC_VP9 = 2
+    CODEC_H264 = 3
+    CODEC_AV1 = 4
+
+cdef enum:  # bits of `frame_flags`
+    FRAME_START = 1  # the first packet of a frame, as far as the payload tells
+    FRAME_KEY = 2  # a receiver can begin to decode here; always together with FRAME_START
+
+ctypedef struct KeyframeThrottle:
+    # settings; `keyframe_init` fills in the defaults
+    int64_t interval_us
+    uint8_t max_tries
+    # state
+    bint waiting  # a key frame is wanted and has not come
+    bint sent_before
+    int64_t sent_at  # µs, of the last request sent
+    uint8_t tries  # requests sent for the present want
+
+# 0 for what is truncated, malformed or of another codec; H264 without a marker in the payload for the start
+# of a frame tells FRAME_START only where it is certain (SPS, IDR, delimiter, first slice).
+cdef int frame_flags(int codec, const uint8_t* payload, uint32_t length) noexcept nogil
+
+cdef void keyframe_init(KeyframeThrottle* throttle) noexcept nogil
+# Someone wants a key frame. True: send PLI or FIR now. False: wait for `keyframe_deadline`.
+cdef bint keyframe_request(KeyframeThrottle* throttle, int64_t now) noexcept nogil
+# The deadline has come. True: send PLI or FIR now (again).
+cdef bint keyframe_due(KeyframeThrottle* throttle, int64_t now) noexcept nogil
+cdef void keyframe_arrived(KeyframeThrottle* throttle) noexcept nogil
+cdef int64_t keyframe_deadline(const KeyframeThrottle* throttle) noexcept nogil  # µs; INT64_MAX: none
