@@ -1,0 +1,326 @@
+"""The engine's objects as plain structs: core, routers, transports, producers, consumers.
+
+Only the engine's thread writes them. The Trio thread reads counters and states (aligned words, so a value is
+old or new, never torn) and names objects by handle: kind, generation and index. Slabs never shrink or move.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from rtp_core.cache cimport PacketCache, ResendGuard
+from rtp_core.ext cimport ExtMap
+from rtp_core.keyframe cimport KeyframeThrottle
+from rtp_core.levels cimport LevelMeter, SpeakerSelector
+from rtp_core.nack cimport NackTracker
+from rtp_core.reception cimport Reception
+from rtp_core.rewrite cimport Rewrite
+from rtp_core.ring cimport Bell, Ring
+from rtp_core.route cimport Limiter, Map64, Path
+from rtp_core.srtp cimport SRTP_MAX_SSRCS, SrtpContext
+from rtp_core.twcc cimport TwccLog
+
+cdef enum:
+    KIND_ROUTER = 1
+    KIND_TRANSPORT = 2
+    KIND_PRODUCER = 3
+    KIND_CONSUMER = 4
+
+cdef enum Dirty:
+    # What the Trio thread is to be told about an object; bits, so that tellings coalesce.
+    DIRTY_REMOVED = 1
+    DIRTY_STATE = 2
+    DIRTY_STARTED = 4
+    DIRTY_SPEAKER = 8
+
+cdef enum IceState:
+    ICE_NEW = 0
+    ICE_CONNECTED = 1
+    ICE_DISCONNECTED = 2
+    ICE_FAILED = 3
+
+cdef enum:
+    CHUNK = 64  # objects of a slab that are allocated together
+    MAX_PATHS = 8
+    MAX_UFRAG = 32
+    MAX_PASSWORD = 64
+    MAX_MID = 32
+    MAX_CNAME = 64
+    MAX_PAYLOADS = 32
+    NO_PAYLOAD = 0xFF
+    SLOT_SIZE = 2048  # of a packet, in and out
+    MAX_PACKET = 1900  # larger ones are not taken: room for extensions and the tag
+    EVENT_SIZE = 2048
+    NEVER = 0x7FFFFFFFFFFFFFFF
+
+cdef struct Head:
+    uint64_t handle  # 0: the place is free
+    uint32_t dirty
+    uint32_t index
+
+cdef struct Slab:
+    uint8_t** chunks
+    uint32_t chunk_count
+    uint32_t item_size
+
+cdef struct IceCredentials:
+    uint8_t ufrag[MAX_UFRAG]
+    uint8_t password[MAX_PASSWORD]
+    uint8_t ufrag_len
+    uint8_t password_len
+
+cdef struct IcePath:
+    Path path
+    int64_t checked_us  # last valid check
+
+cdef struct Payload:
+    uint8_t type  # the producer's
+    uint8_t router_type
+    uint8_t router_rtx_type  # NO_PAYLOAD: none
+    uint8_t codec  # keyframe's CODEC_*
+    uint8_t is_rtx
+    uint8_t apt  # of RTX: the producer's payload type it repairs
+    uint8_t nack  # negotiated
+    uint8_t fir_only  # FIR instead of PLI
+    uint32_t clock_rate
+
+cdef struct SsrcEntry:
+    uint32_t ssrc
+    uint8_t is_rtx
+    Producer* producer
+
+cdef struct StreamCounters:
+    uint64_t packets
+    uint64_t bytes
+    uint64_t dropped
+    uint64_t nacks
+    uint64_t plis
+    uint64_t retransmitted
+    uint64_t key_frames
+    int64_t lost
+    double jitter_ms
+    int64_t rtt_us  # -1: unknown
+    uint64_t bitrate
+    uint64_t bytes_before  # at the last measurement
+    int64_t measured_us
+
+cdef struct Router:
+    Head head
+    ExtMap ext_out  # ids that consumers get
+    Producer* producers  # audio only: those with levels
+    SpeakerSelector speaker
+    int64_t levels_due
+    Router* next
+    Router* previous
+
+cdef struct Transport:
+    Head head
+    Router* router
+    Transport* next
+    Transport* previous
+    # ICE
+    IceCredentials current
+    IceCredentials former  # before a restart; ufrag_len 0: none
+    IcePath paths[MAX_PATHS]
+    int32_t path_count
+    int32_t selected  # -1: none
+    int32_t state  # IceState
+    uint32_t selected_channel  # for the Trio thread: 0 when the selected path is UDP
+    int64_t consent_us  # last valid check on any path
+    # media
+    SrtpContext* srtp  # NULL until DTLS has made keys
+    ExtMap ext_in  # ids of what the client sends
+    Producer* producers
+    Consumer* consumers
+    SsrcEntry ssrcs[SRTP_MAX_SSRCS]
+    int32_t ssrc_count
+    uint32_t own_ssrc  # sender of our feedback and receiver reports
+    TwccLog* twcc  # NULL until the first packet with a transport-wide number
+    uint32_t twcc_media_ssrc
+    int64_t twcc_due
+    uint16_t twcc_out
+    int64_t report_due
+    int64_t due_us  # the earliest of all its timers
+    uint32_t rrtr_ssrc  # of the last receiver reference time (RFC 3611), 0: none
+    uint32_t rrtr_ntp
+    int64_t rrtr_at
+    uint64_t remb  # bit/s, as the client last estimated; 0: never
+    # counters
+    uint64_t packets_in
+    uint64_t bytes_in
+    uint64_t packets_out
+    uint64_t bytes_out
+    uint64_t srtp_errors
+    uint64_t dropped
+    int64_t rtt_us  # -1: unknown
+
+cdef struct Producer:
+    Head head
+    Transport* transport
+    Producer* next_of_transport
+    Producer* next_of_router
+    Consumer* consumers
+    uint8_t is_video
+    uint8_t paused
+    uint8_t started
+    uint8_t mid[MAX_MID]
+    uint8_t mid_len
+    Payload payloads[MAX_PAYLOADS]
+    uint8_t payload_count
+    uint8_t payload_index[128]  # payload type -> index, NO_PAYLOAD: not negotiated
+    uint32_t clock_rate
+    # the stream
+    uint32_t ssrc  # 0: not known yet
+    uint32_t rtx_ssrc
+    uint32_t former_ssrc
+    int64_t switched_us
+    uint8_t last_payload  # index of the payload last seen
+    Reception reception
+    NackTracker* nack
+    PacketCache cache  # video; slots NULL otherwise
+    KeyframeThrottle keyframe
+    uint8_t fir_seq
+    LevelMeter level
+    uint8_t sr_known
+    uint64_t sr_ntp
+    uint32_t sr_timestamp
+    int64_t sr_at
+    StreamCounters counters
+
+cdef struct Consumer:
+    Head head
+    Producer* producer  # NULL once that is gone
+    Transport* transport
+    Consumer* next_of_producer
+    Consumer* next_of_transport
+    uint8_t is_video
+    uint8_t paused
+    uint8_t waiting  # for a key frame
+    uint8_t started
+    uint8_t mid[MAX_MID]
+    uint8_t mid_len
+    uint8_t cname[MAX_CNAME]
+    uint8_t cname_len
+    uint32_t ssrc
+    uint32_t rtx_ssrc  # 0: none
+    uint16_t rtx_seq
+    Rewrite rewrite
+    ResendGuard guard
+    uint8_t fir_seq
+    uint8_t fir_known
+    uint32_t packets_sent  # of the sender reports
+    uint32_t octets_sent
+    uint32_t sr_compact  # of the last sender report sent
+    int64_t sr_at
+    StreamCounters counters
+
+cdef struct OutPacket:
+    Path path
+    uint32_t size
+    uint8_t* data
+
+cdef struct Outbox:
+    # What one step wants sent. Packets lie in slots of `arena`, in order. `flush` empties it.
+    OutPacket* packets
+    uint8_t* arena
+    uint32_t count
+    uint32_t capacity
+    void (*flush)(void* context, Outbox* out) noexcept nogil
+    void* context
+
+cdef struct Counters:
+    uint64_t packets_in
+    uint64_t bytes_in
+    uint64_t packets_out
+    uint64_t bytes_out
+    uint64_t unknown_address
+    uint64_t unknown_kind
+    uint64_t oversize
+    uint64_t bad_stun
+    uint64_t stun_answers
+    uint64_t stun_limited
+    uint64_t stun_unknown_ufrag
+    uint64_t auth_failures  # STUN
+    uint64_t dtls_in
+    uint64_t dtls_out
+    uint64_t srtp_auth_failures
+    uint64_t srtp_replays
+    uint64_t srtp_other
+    uint64_t no_keys
+    uint64_t bad_rtp
+    uint64_t unknown_ssrc
+    uint64_t unknown_payload
+    uint64_t duplicates
+    uint64_t bad_rtcp
+    uint64_t forwarded
+    uint64_t seal_failures
+    uint64_t no_path
+    uint64_t outbox_overflow
+    uint64_t retransmissions
+    uint64_t plis_sent
+    uint64_t nacks_sent
+    uint64_t events_dropped
+    uint64_t send_errors
+    uint64_t send_full
+    uint64_t receive_errors
+    uint64_t tcp_accepted
+    uint64_t tcp_refused
+    uint64_t tcp_closed
+    uint64_t tcp_dropped
+    uint64_t commands
+    uint64_t no_memory
+    uint64_t loops
+    uint64_t late_us_max  # longest iteration of the loop, µs
+
+cdef struct Settings:
+    int64_t disconnected_us  # without a valid check
+    int64_t failed_us
+    int64_t report_us
+    int64_t twcc_us
+    int64_t levels_us
+
+cdef struct Core:
+    Settings settings
+    Slab routers
+    Slab transports
+    Slab producers
+    Slab consumers
+    Ring commands  # Trio -> engine
+    Ring events  # engine -> Trio: may be dropped
+    Ring dirty  # engine -> Trio: handles; as many slots as there can be objects, so it never overflows
+    Bell command_bell
+    Bell event_bell
+    Map64 by_ufrag
+    Map64 by_path
+    Map64 by_ssrc  # (transport index, SSRC) -> consumer index
+    Transport* first_transport
+    Router* first_router
+    Limiter limiter
+    Outbox out
+    Counters counters
+    uint64_t seed
+    uint64_t random
+    int64_t wall_offset_us  # wall clock - monotonic clock
+    int64_t next_due
+    uint8_t scratch[SLOT_SIZE]
+
+cdef int slab_init(Slab* slab, uint32_t capacity, uint32_t item_size) noexcept nogil
+cdef void slab_free(Slab* slab) noexcept nogil
+cdef Head* slab_reserve(Slab* slab, uint32_t index) noexcept nogil  # allocates its chunk; NULL: no memory
+cdef Head* slab_at(Slab* slab, uint32_t index) noexcept nogil
+cdef Head* slab_get(Slab* slab, uint64_t handle) noexcept nogil  # NULL: gone, or never was
+
+cdef void mark(Core* core, Head* head, uint32_t bits) noexcept nogil
+cdef uint8_t* event_claim(Core* core) noexcept nogil
+cdef void event_publish(Core* core) noexcept nogil
+cdef uint64_t random64(Core* core) noexcept nogil
+cdef int core_init(Core* core, uint64_t seed, uint32_t scale, uint32_t out_packets) noexcept nogil
+cdef void core_free(Core* core) noexcept nogil
+
+cdef inline int kind_of(uint64_t handle) noexcept nogil:
+    return <int>(handle >> 56)
+
+cdef inline void wake_at(Core* core, Transport* transport, int64_t when) noexcept nogil:
+    # The transport has something to do at `when`.
+    if when < transport.due_us:
+        transport.due_us = when
+    if when < core.next_due:
+        core.next_due = when

@@ -1,0 +1,149 @@
+"""Slabs, events to the Trio thread, and the making and freeing of a core."""
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+from rtp_core.atomic cimport fetch_or32
+from rtp_core.cache cimport cache_free
+from rtp_core.ring cimport bell_ring, ring_claim, ring_free, ring_init, ring_publish
+from rtp_core.route cimport limiter_init, map_free, map_init
+
+
+cdef int slab_init(Slab* slab, uint32_t capacity, uint32_t item_size) noexcept nogil:
+    slab.chunk_count = (capacity + CHUNK - 1) // CHUNK
+    slab.item_size = item_size
+    slab.chunks = <uint8_t**>calloc(slab.chunk_count, sizeof(void*))
+    return 0 if slab.chunks != NULL else -1
+
+
+cdef void slab_free(Slab* slab) noexcept nogil:
+    cdef uint32_t i
+    if slab.chunks == NULL:
+        return
+    for i in range(slab.chunk_count):
+        free(slab.chunks[i])
+    free(slab.chunks)
+    slab.chunks = NULL
+
+
+cdef Head* slab_reserve(Slab* slab, uint32_t index) noexcept nogil:
+    """Called by the Trio thread before the command that names `index` is published."""
+    cdef uint32_t chunk = index // CHUNK
+    if chunk >= slab.chunk_count:
+        return NULL
+    if slab.chunks[chunk] == NULL:
+        slab.chunks[chunk] = <uint8_t*>calloc(CHUNK, slab.item_size)
+    return slab_at(slab, index)
+
+
+cdef Head* slab_at(Slab* slab, uint32_t index) noexcept nogil:
+    cdef uint32_t chunk = index // CHUNK
+    if chunk >= slab.chunk_count or slab.chunks[chunk] == NULL:
+        return NULL
+    return <Head*>(slab.chunks[chunk] + <size_t>(index % CHUNK) * slab.item_size)
+
+
+cdef Head* slab_get(Slab* slab, uint64_t handle) noexcept nogil:
+    cdef Head* head = slab_at(slab, <uint32_t>handle)
+    return head if head != NULL and head.handle == handle and handle != 0 else NULL
+
+
+cdef void mark(Core* core, Head* head, uint32_t bits) noexcept nogil:
+    """Tell the Trio thread something it must not miss: the handle is queued once however often this happens."""
+    cdef uint64_t* slot
+    if fetch_or32(&head.dirty, bits) == 0:
+        slot = <uint64_t*>ring_claim(&core.dirty)
+        if slot != NULL:
+            slot[0] = head.handle
+            ring_publish(&core.dirty)
+    bell_ring(&core.event_bell)
+
+
+cdef uint8_t* event_claim(Core* core) noexcept nogil:
+    cdef uint8_t* slot = ring_claim(&core.events)
+    if slot == NULL:
+        core.counters.events_dropped += 1
+    return slot
+
+
+cdef void event_publish(Core* core) noexcept nogil:
+    ring_publish(&core.events)
+    bell_ring(&core.event_bell)
+
+
+cdef uint64_t random64(Core* core) noexcept nogil:
+    """Where outgoing numbers begin (RFC 3550 section 5.1). Not for secrets."""
+    cdef uint64_t x
+    core.random += <uint64_t>0x9E3779B97F4A7C15
+    x = core.random
+    x = (x ^ (x >> 30)) * <uint64_t>0xBF58476D1CE4E5B9
+    x = (x ^ (x >> 27)) * <uint64_t>0x94D049BB133111EB
+    return x ^ (x >> 31)
+
+
+cdef int core_init(Core* core, uint64_t seed, uint32_t scale, uint32_t out_packets) noexcept nogil:
+    """`scale` transports, with routers, producers and consumers in proportion. -1: no memory."""
+    cdef uint32_t i
+    memset(core, 0, sizeof(Core))
+    core.seed = seed
+    core.random = seed ^ <uint64_t>0xD1B54A32D192ED03
+    core.next_due = NEVER
+    core.command_bell.fd = -1
+    core.event_bell.fd = -1
+    core.settings.disconnected_us = 15_000_000
+    core.settings.failed_us = 30_000_000
+    core.settings.report_us = 1_000_000
+    core.settings.twcc_us = 50_000
+    core.settings.levels_us = 200_000
+    limiter_init(&core.limiter, 20, 40)
+    core.out.capacity = out_packets
+    core.out.packets = <OutPacket*>calloc(out_packets, sizeof(OutPacket))
+    core.out.arena = <uint8_t*>calloc(out_packets, SLOT_SIZE)
+    if core.out.packets == NULL or core.out.arena == NULL:
+        return -1
+    for i in range(out_packets):
+        core.out.packets[i].data = core.out.arena + <size_t>i * SLOT_SIZE
+    if (
+        slab_init(&core.routers, scale, sizeof(Router)) or slab_init(&core.transports, scale, sizeof(Transport))
+        or slab_init(&core.producers, scale * 2, sizeof(Producer))
+        or slab_init(&core.consumers, scale * 16, sizeof(Consumer))
+    ):
+        return -1
+    if ring_init(&core.commands, 1024, SLOT_SIZE + 64) or ring_init(&core.events, 1024, EVENT_SIZE):
+        return -1
+    if ring_init(&core.dirty, (scale + CHUNK) * 20, sizeof(uint64_t)):
+        return -1
+    if map_init(&core.by_ufrag) or map_init(&core.by_path) or map_init(&core.by_ssrc):
+        return -1
+    return 0
+
+
+cdef void core_free(Core* core) noexcept nogil:
+    """Only when no thread runs the engine any more."""
+    cdef uint32_t i
+    cdef Transport* transport
+    cdef Producer* producer
+    if core.transports.chunks != NULL:
+        for i in range(core.transports.chunk_count * CHUNK):
+            transport = <Transport*>slab_at(&core.transports, i)
+            if transport != NULL:
+                free(transport.twcc)
+    if core.producers.chunks != NULL:
+        for i in range(core.producers.chunk_count * CHUNK):
+            producer = <Producer*>slab_at(&core.producers, i)
+            if producer != NULL:
+                free(producer.nack)
+                cache_free(&producer.cache)
+    slab_free(&core.routers)
+    slab_free(&core.transports)
+    slab_free(&core.producers)
+    slab_free(&core.consumers)
+    ring_free(&core.commands)
+    ring_free(&core.events)
+    ring_free(&core.dirty)
+    map_free(&core.by_ufrag)
+    map_free(&core.by_path)
+    map_free(&core.by_ssrc)
+    free(core.out.packets)
+    free(core.out.arena)

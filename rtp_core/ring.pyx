@@ -1,0 +1,118 @@
+"""Single-writer, single-reader rings between the Trio thread and the engine's thread.
+
+The order that makes the bell safe: the writer publishes and then rings; the sleeper answers and then drains.
+Whatever is published after the drain finds `rung` at zero and writes the eventfd again.
+"""
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+from rtp_core.atomic cimport exchange32, load_acquire, load_relaxed, store_release
+
+cdef extern from "unistd.h" nogil:
+    ssize_t c_write "write"(int fd, const void* data, size_t size)
+    ssize_t c_read "read"(int fd, void* data, size_t size)
+
+
+cdef int ring_init(Ring* ring, uint32_t slots, uint32_t slot_size) noexcept nogil:
+    """`slots` is rounded up to a power of two. 0, or -1 when there is no memory."""
+    cdef uint32_t size = 1
+    memset(ring, 0, sizeof(Ring))
+    while size < slots:
+        size *= 2
+    ring.slots = <uint8_t*>calloc(size, slot_size)
+    if ring.slots == NULL:
+        return -1
+    ring.mask = size - 1
+    ring.slot_size = slot_size
+    return 0
+
+
+cdef void ring_free(Ring* ring) noexcept nogil:
+    free(ring.slots)
+    ring.slots = NULL
+
+
+cdef uint8_t* ring_claim(Ring* ring) noexcept nogil:
+    cdef uint64_t tail = load_relaxed(&ring.tail)
+    if tail - load_acquire(&ring.head) > ring.mask:
+        ring.dropped += 1
+        return NULL
+    return ring.slots + (tail & ring.mask) * ring.slot_size
+
+
+cdef void ring_publish(Ring* ring) noexcept nogil:
+    store_release(&ring.tail, load_relaxed(&ring.tail) + 1)
+
+
+cdef uint8_t* ring_peek(Ring* ring) noexcept nogil:
+    cdef uint64_t head = load_relaxed(&ring.head)
+    if head == load_acquire(&ring.tail):
+        return NULL
+    return ring.slots + (head & ring.mask) * ring.slot_size
+
+
+cdef void ring_release(Ring* ring) noexcept nogil:
+    store_release(&ring.head, load_relaxed(&ring.head) + 1)
+
+
+cdef uint64_t ring_used(Ring* ring) noexcept nogil:
+    return load_acquire(&ring.tail) - load_acquire(&ring.head)
+
+
+cdef void bell_ring(Bell* bell) noexcept nogil:
+    cdef uint64_t one = 1
+    if exchange32(&bell.rung, 1) == 0 and bell.fd >= 0:
+        c_write(bell.fd, &one, 8)
+
+
+cdef void bell_answer(Bell* bell) noexcept nogil:
+    cdef uint64_t count
+    if bell.fd >= 0:
+        c_read(bell.fd, &count, 8)
+    exchange32(&bell.rung, 0)
+
+
+cdef class ByteRing:
+    """Owner of a ring of short byte strings: how tests (and only they) reach the functions above."""
+
+    cdef Ring ring
+
+    def __cinit__(self, int slots, int slot_size):
+        if slots < 1 or slot_size < 3 or ring_init(&self.ring, slots, slot_size) != 0:
+            raise MemoryError
+
+    def __dealloc__(self):
+        ring_free(&self.ring)
+
+    @property
+    def used(self) -> int:
+        return ring_used(&self.ring)
+
+    @property
+    def dropped(self) -> int:
+        return self.ring.dropped
+
+    def push(self, bytes data) -> bool:
+        """False when the ring is full (and one more is counted as dropped)."""
+        cdef uint32_t size = len(data)
+        if size > self.ring.slot_size - 2:
+            raise ValueError("larger than a slot")
+        cdef uint8_t* slot = ring_claim(&self.ring)
+        if slot == NULL:
+            return False
+        slot[0] = size >> 8
+        slot[1] = size & 0xFF
+        memcpy(slot + 2, <const char*>data, size)
+        ring_publish(&self.ring)
+        return True
+
+    def pop(self):
+        """The oldest string, or None."""
+        cdef uint8_t* slot = ring_peek(&self.ring)
+        if slot == NULL:
+            return None
+        data = (<char*>slot)[2 : 2 + (slot[0] << 8 | slot[1])]
+        ring_release(&self.ring)
+        return data
