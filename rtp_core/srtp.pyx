@@ -297,23 +297,27 @@ cdef class SrtpPair:
         cdef bytearray buffer = bytearray(packet) + bytes(SRTP_MAX_OVERHEAD)
         cdef int size = <int>len(packet)
         cdef int cap = <int>len(buffer) if capacity is None else min(<int>capacity, <int>len(buffer))
-        return self.result(srtp_seal_rtp(self.ctx, buffer, &size, cap), buffer, size)
+        cdef int verdict = srtp_seal_rtp(self.ctx, buffer, &size, cap)
+        return self.result(verdict, buffer, size)
 
     def seal_rtcp(self, bytes packet, *, capacity=None):
         cdef bytearray buffer = bytearray(packet) + bytes(SRTP_MAX_OVERHEAD)
         cdef int size = <int>len(packet)
         cdef int cap = <int>len(buffer) if capacity is None else min(<int>capacity, <int>len(buffer))
-        return self.result(srtp_seal_rtcp(self.ctx, buffer, &size, cap), buffer, size)
+        cdef int verdict = srtp_seal_rtcp(self.ctx, buffer, &size, cap)
+        return self.result(verdict, buffer, size)
 
     def open_rtp_untrusted(self, bytes packet):
         cdef bytearray buffer = bytearray(packet)
         cdef int size = <int>len(packet)
-        return self.result(srtp_open_rtp(self.ctx, buffer, &size), buffer, size)
+        cdef int verdict = srtp_open_rtp(self.ctx, buffer, &size)
+        return self.result(verdict, buffer, size)
 
     def open_rtcp_untrusted(self, bytes packet):
         cdef bytearray buffer = bytearray(packet)
         cdef int size = <int>len(packet)
-        return self.result(srtp_open_rtcp(self.ctx, buffer, &size), buffer, size)
+        cdef int verdict = srtp_open_rtcp(self.ctx, buffer, &size)
+        return self.result(verdict, buffer, size)
 
     def forget_in(self, uint32_t ssrc):
         return bool(srtp_forget_in(self.ctx, ssrc))
