@@ -65,9 +65,9 @@ class Session:
         self.seq += 1
         body = _encode(params)
         comma = b"" if body == b"{}" else b","
-        raw = msgspec.Raw(b"%b%b\"seq\":%d}" % (body[:-1], comma, self.seq))
+        raw = msgspec.Raw(b'%b%b"seq":%d}' % (body[:-1], comma, self.seq))
         self._sent.append((self.seq, method, raw))
-        self._sent_bytes += len(body)
+        self._sent_bytes += len(bytes(raw))
         while len(self._sent) > REPLAY_COUNT or (self._sent_bytes > REPLAY_BYTES and len(self._sent) > 1):
             self._sent_bytes -= len(bytes(self._sent.popleft()[2]))
         self._deliver()

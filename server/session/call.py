@@ -1,0 +1,479 @@
+"""One call from its first participant to its end, sans-IO.
+
+Mutate it by its events, then drain `effects()` and ask `next_timeout()`; `tick` is due then. Every event takes
+`now` (Unix seconds). ClientError refuses an event, and then nothing has changed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from server.db import changes
+from server.errors import ClientError
+from server.rtc.parameters import Direction
+from server.session.effects import (
+    ClosePeer,
+    Dismiss,
+    Effect,
+    Forward,
+    Notify,
+    NotifySession,
+    OpenPeer,
+    Persist,
+    ScreenShare,
+)
+from server.session.lifecycle import Event, Lifecycle
+from server.session.metrics import CallMetrics
+from server.session.participants import Participant, Participants
+from server.session.ringing import Ringing
+from server.session.settings import CallSettings
+from server.session.switch import SfuRoom, Switch
+from server.signaling import messages as m
+
+
+class Joiner(msgspec.Struct, frozen=True, kw_only=True):
+    """A session that enters a call."""
+
+    session_id: str
+    key: str  # one per person (`Session.user_key`)
+    user_id: str | None
+    anonymous_id: str | None
+    name: str
+    avatar: str | None
+    audio_enabled: bool
+    video_enabled: bool
+    publish: bool = True
+    device: dict[str, Any] | None = None
+
+
+class NewCall(msgspec.Struct, frozen=True, kw_only=True):
+    call_id: str
+    room_id: str
+    call_type: m.CallTypeName
+    initiator: Joiner
+    invite: list[str] = []  # user ids to ring; with none the call is ACTIVE at once
+    settings: dict[str, Any] | None = None
+
+
+class Call:
+    def __init__(
+        self, new: NewCall, settings: CallSettings, router: SfuRoom, media: m.MediaPath, now: float
+    ) -> None:
+        self.id = new.call_id
+        self.room_id = new.room_id
+        self.call_type: m.CallTypeName = new.call_type
+        self.started_at: float | None = None
+        self._settings = settings
+        self._media = media
+        self._out: list[Effect] = []
+        self._people = Participants()
+        self._users_seen: set[str] = set()
+        self._metrics = CallMetrics()
+        self._lifecycle = Lifecycle("INITIATED" if new.invite else "ACTIVE")
+        self._empty_since: float | None = None
+        self._switch = Switch(
+            call_id=self.id,
+            settings=settings,
+            participants=self._people,
+            metrics=self._metrics,
+            router=router,
+            emit=self._out.append,
+        )
+        sfu = self._switch.mode == "sfu"
+        self._see_user(new.initiator, now)
+        self._persist(
+            changes.CallCreated(
+                at=now,
+                call_id=self.id,
+                room_id=self.room_id,
+                call_type=self.call_type,
+                status=self._lifecycle.status,
+                mode=self._switch.mode,
+                initiator_id=new.initiator.user_id,
+                settings=new.settings,
+                sfu_room_id=router.id if sfu else None,
+                sfu_rtp_capabilities=router.rtp_capabilities if sfu else None,
+            )
+        )
+        if sfu:
+            self._out.append(Forward(True))
+        if not new.invite:
+            self._start(now)
+        self._ringing = Ringing(
+            m.Incoming(
+                call_id=self.id,
+                room_id=self.room_id,
+                call_type=self.call_type,
+                from_name=new.initiator.name,
+                from_user_id=new.initiator.user_id,
+                expires_at=round((now + settings.ring_timeout_s) * 1000),
+            ),
+            invite=new.invite,
+            until=now + settings.ring_timeout_s,
+            emit=self._out.append,
+        )
+        self.join(new.initiator, now)
+
+    # ---- what it is -----------------------------------------------------------------------------------
+
+    @property
+    def status(self) -> m.CallStatusName:
+        return self._lifecycle.status
+
+    @property
+    def mode(self) -> m.Mode:
+        return self._switch.mode
+
+    @property
+    def over(self) -> bool:
+        return self._lifecycle.over
+
+    @property
+    def participant_ids(self) -> tuple[str, ...]:
+        return self._people.ids()
+
+    def participant_of(self, key: str) -> str | None:
+        """The person's participant id, if present."""
+        one = self._people.of(key)
+        return None if one is None else one.id
+
+    def incoming_for(self, user_id: str) -> m.Incoming | None:
+        """The ring that this user should hear, if any."""
+        return self._ringing.incoming if self._ringing.rings(user_id) else None
+
+    def was_invited(self, user_id: str | None) -> bool:
+        return user_id is not None and self._ringing.invited(user_id)
+
+    def snapshot(
+        self, participant_id: str, *, pending: bool = False, offer: m.SfuOffer | None = None
+    ) -> m.CallState:
+        """The call as this participant sees it; `pending` with the epoch that is under way."""
+        self._one(participant_id)
+        return m.CallState(
+            call_id=self.id,
+            room_id=self.room_id,
+            call_type=self.call_type,
+            status=self.status,
+            mode=self._switch.mode,
+            epoch=self._switch.committed,
+            participant_id=participant_id,
+            participants=[one.info() for one in self._people],
+            media=self._media,
+            policy=self._settings.policy,
+            started_at=_ms(self.started_at),
+            pending_epoch=self._switch.pending() if pending else None,
+            pending_offer=offer,
+        )
+
+    def effects(self) -> list[Effect]:
+        """What is to be done since the last time, in order."""
+        drained = self._out[:]
+        self._out.clear()
+        return drained
+
+    def next_timeout(self, now: float) -> tuple[float, str] | None:
+        """When `tick` is due (Unix seconds) and the reason; None once the call is over."""
+        if self.over:
+            return None
+        due = [(one.away_until, "resume") for one in self._people if one.away_until is not None]
+        if self._ringing.until is not None:
+            due.append((self._ringing.until, "ring"))
+        if self._empty_since is not None:
+            due.append((self._empty_since + self._settings.empty_grace_s, "empty"))
+        switch = self._switch.next_timeout(now)
+        if switch is not None:
+            due.append(switch)
+        return min(due, default=None)
+
+    # ---- people come and go ---------------------------------------------------------------------------
+
+    def join(self, joiner: Joiner, now: float) -> str:
+        """Returns the participant id. The same person again replaces the earlier session and keeps the id."""
+        before = self._people.of(joiner.key)
+        limit = 2 if self._settings.policy == "p2p" else self._settings.max_participants
+        if len(self._people) - (before is not None) >= limit:
+            raise ClientError("call_full", f"this call takes {limit} participants at most", field="roomId")
+        if before is not None:
+            if before.session_id != joiner.session_id:
+                self._out.append(NotifySession(before.session_id, "call.replaced", m.Replaced(self.id)))
+            self._remove(before, "replaced", now, dismiss=before.session_id != joiner.session_id)
+        self._see_user(joiner, now)
+        one = self._people.add(joiner.key)
+        one.user_id = joiner.user_id
+        one.anonymous_id = joiner.anonymous_id
+        one.session_id = joiner.session_id
+        one.name = joiner.name
+        one.joined_at = now
+        one.device = joiner.device
+        one.audio_enabled = joiner.audio_enabled and joiner.publish
+        one.video_enabled = joiner.video_enabled and joiner.publish
+        self._persist(
+            changes.ParticipantJoined(
+                at=now,
+                participant_id=one.id,
+                call_id=self.id,
+                user_id=one.user_id,
+                anonymous_id=one.anonymous_id,
+                name=one.name,
+                role=one.role,
+                audio_enabled=one.audio_enabled,
+                video_enabled=one.video_enabled,
+                device_info=one.device,
+            )
+        )
+        self._empty_since = None
+        self._metrics.present(list(self._people.ids()))
+        self._tell_others(one, "participant.joined", m.ParticipantEvent(one.info()))
+        self._ringing.answered(joiner.user_id, joiner.session_id)
+        if len(self._people) == 2 and self._lifecycle.apply(Event.ANSWERED):
+            self._start(now)
+            self._tell_others(one, "call.updated", self._updated())
+        self._out.append(OpenPeer(one.id, joiner.publish))
+        self._switch.joined(one.id, now)
+        self._settle(now)
+        return one.id
+
+    def leave(self, participant_id: str, now: float, reason: str = "left") -> None:
+        self._remove(self._one(participant_id), reason, now)
+        self._settle(now)
+
+    def end(self, participant_id: str, now: float) -> None:
+        """End the call for everybody; the caller has checked the grant."""
+        self._finish(Event.ENDED, now, ended_by=self._one(participant_id).user_id)
+
+    def reject(self, user_id: str, session_id: str, now: float) -> None:
+        """An invited user declines, for all of its devices."""
+        if not self._ringing.rings(user_id):
+            raise ClientError("bad_state", "this call does not ring for you", field="callId")
+        self._ringing.rejected(user_id, session_id)
+        if self._ringing.all_rejected and len(self._people) < 2:
+            self._finish(Event.ALL_REJECTED, now)
+
+    def detach(self, participant_id: str, now: float) -> None:
+        """The participant's connection is cut; its media and its place stay for the grace time."""
+        one = self._one(participant_id)
+        if not one.away:
+            one.away_until = now + self._settings.resume_grace_s
+            self._status_changed(one, now)
+            self._switch.away(one.id)
+            self._settle(now)
+
+    def attach(self, participant_id: str, now: float) -> None:
+        """The participant's connection is back."""
+        one = self._one(participant_id)
+        if one.away:
+            one.away_until = None
+            self._metrics.reconnections += 1
+            self._status_changed(one, now)
+            self._switch.back(one.id, now)
+            self._settle(now)
+
+    # ---- what participants say ------------------------------------------------------------------------
+
+    def update(self, participant_id: str, said: m.ParticipantUpdate, now: float) -> None:
+        one = self._one(participant_id)
+        before = one.info()
+        if said.audio_enabled is not None:
+            one.audio_enabled = said.audio_enabled
+        if said.video_enabled is not None:
+            one.video_enabled = said.video_enabled
+        if said.screen_share_enabled is not None:
+            one.screen_share_enabled = said.screen_share_enabled
+        if said.name:
+            one.name = said.name
+        if said.device is not None:
+            one.device = said.device
+        after = one.info()
+        change = changes.ParticipantMedia(
+            at=now,
+            participant_id=one.id,
+            audio_enabled=_changed(before.audio_enabled, after.audio_enabled),
+            video_enabled=_changed(before.video_enabled, after.video_enabled),
+            screen_share_enabled=_changed(before.screen_share_enabled, after.screen_share_enabled),
+            device_info=said.device,
+        )
+        if change != changes.ParticipantMedia(at=now, participant_id=one.id):
+            self._persist(change)
+        if before != after:
+            self._tell_others(one, "participant.updated", m.ParticipantEvent(after))
+        if before.screen_share_enabled != after.screen_share_enabled:
+            self._out.append(ScreenShare(one.id, after.screen_share_enabled))
+
+    def signal(self, participant_id: str, said: m.P2pSignal) -> None:
+        """Relay to the other side of the P2P connection; of another epoch: silence."""
+        if (said.description is None) == (said.candidate is None):
+            raise ClientError("invalid", "say either a description or a candidate", field="description")
+        if said.to == participant_id or said.to not in self._people:
+            raise ClientError("not_found", "no such participant in this call", field="to")
+        if self._switch.relays(said.epoch):
+            relayed = m.P2pSignalled(participant_id, said.epoch, said.description, said.candidate)
+            self._out.append(Notify((said.to,), "p2p.signal", relayed))
+
+    def swapped(self, participant_id: str, said: m.EpochSwapped, now: float) -> None:
+        one = self._one(participant_id)
+        if self._switch.swapped(participant_id, said.participant_id, said.epoch):
+            self._seen_working(one, now)
+            self._settle(now)
+
+    def measured(self, participant_id: str, said: m.EpochMeasured, now: float) -> None:
+        self._switch.measured(participant_id, said, now)
+
+    def p2p_failed(self, participant_id: str, said: m.P2pFailed, now: float) -> None:
+        self._switch.p2p_failed(participant_id, said.participant_id, said.epoch, now)
+        self._settle(now)
+
+    def request_mode(self, mode: m.Mode, now: float) -> None:
+        self._switch.request(mode)
+        self._settle(now)
+
+    def want_feature(self, on: bool, now: float) -> None:
+        """A server-side feature begins or ceases to need the media."""
+        self._switch.want_feature(on)
+        self._settle(now)
+
+    def chat(self, participant_id: str, text: str, now: float) -> None:
+        """To everybody, the sender too, so that all see the same order."""
+        one = self._one(participant_id)
+        message = m.ChatMessage(one.id, one.name, text, round(now * 1000))
+        self._out.append(Notify(self._people.ids(), "chat.message", message))
+
+    def stats(self, participant_id: str, said: m.ClientStats, now: float) -> None:
+        one = self._one(participant_id)
+        self._metrics.report(one.id, said)
+        metrics = {k: v for k, v in msgspec.to_builtins(said).items() if v is not None}
+        self._persist(changes.ParticipantQuality(at=now, participant_id=one.id, metrics=metrics))
+        poor = (said.packet_loss or 0.0) > self._settings.poor_loss or (
+            said.rtt_ms or 0.0
+        ) > self._settings.poor_rtt_ms
+        one.poor_reports = one.poor_reports + 1 if poor and said.path in (None, "p2p") else 0
+        if one.poor_reports >= self._settings.poor_reports:
+            one.poor_reports = 0
+            self._switch.poor_quality()
+            self._settle(now)
+
+    # ---- what the media core says ---------------------------------------------------------------------
+
+    def sfu_ids(self, ids: changes.SfuIds, now: float) -> None:
+        """The ids of a participant's transports and producers came into being or changed."""
+        one = self._people.get(ids.participant_id)
+        if one is None or one.sfu == ids:
+            return
+        one.sfu = ids
+        if self._switch.mode == "sfu":
+            self._persist(changes.ParticipantSfu(at=now, call_id=self.id, ids=ids))
+
+    def transport_state(
+        self, participant_id: str, direction: Direction, said: m.TransportChanged, now: float
+    ) -> None:
+        one = self._people.get(participant_id)
+        if one is None:
+            return
+        self._out.append(Notify((one.id,), "sfu.transport", said))
+        if said.state == "connected":
+            self._seen_working(one, now)
+        elif said.state == "failed":
+            self._metrics.transport_errors += 1
+            self._switch.transport_failed(one.id, receiving=direction == "recv")
+        self._settle(now)
+
+    # ---- time and the end -----------------------------------------------------------------------------
+
+    def tick(self, now: float) -> None:
+        if self.over:
+            return
+        for one in list(self._people):
+            if one.away_until is not None and one.away_until <= now:
+                self._remove(one, "timeout", now)
+        if self._ringing.until is not None and self._ringing.until <= now:
+            self._ringing.stop("missed")
+            if self.status == "INITIATED":
+                self._finish(Event.RING_TIMEOUT, now)
+        if self._empty_since is not None and self._empty_since + self._settings.empty_grace_s <= now:
+            self._finish(Event.EMPTIED, now)
+        self._settle(now)
+
+    def stop(self, event: Event, now: float) -> None:
+        """The server ends the call: SERVER_SHUTDOWN or SERVER_ERROR."""
+        self._finish(event, now)
+
+    def _finish(self, event: Event, now: float, ended_by: str | None = None) -> None:
+        if not self._lifecycle.apply(event):
+            return
+        reason = self._lifecycle.end_reason or ""
+        self._ringing.stop("missed" if event is Event.RING_TIMEOUT else "cancelled")
+        self._persist(self._metrics.change(self.id, now))
+        status = self._lifecycle.end_status
+        self._persist(
+            changes.CallEnded(at=now, call_id=self.id, status=status, reason=reason, ended_by=ended_by)
+        )
+        everyone = self._people.ids()
+        self._out.append(Notify(everyone, "call.ended", m.CallOver(self.id, reason, status)))
+        for one in list(self._people):
+            self._out.append(Dismiss(one.session_id))
+            self._people.remove(one.id)
+
+    def _settle(self, now: float) -> None:
+        if not self.over and len(self._people) > 0:
+            self._switch.settle(now)
+
+    def _start(self, now: float) -> None:
+        self.started_at = now
+        self._persist(changes.CallStarted(at=now, call_id=self.id))
+
+    def _remove(self, one: Participant, reason: str, now: float, *, dismiss: bool = True) -> None:
+        self._people.remove(one.id)
+        self._persist(changes.ParticipantLeft(at=now, participant_id=one.id, reason=reason))
+        self._out.append(ClosePeer(one.id))
+        self._tell_others(one, "participant.left", m.ParticipantGone(one.id, reason))
+        if dismiss:
+            self._out.append(Dismiss(one.session_id))
+        self._switch.left(one.id, now)
+        if len(self._people) == 0 and reason != "replaced":
+            if self.status == "INITIATED":
+                self._finish(Event.CANCELLED, now)
+            else:
+                self._empty_since = now
+
+    def _one(self, participant_id: str) -> Participant:
+        one = self._people.get(participant_id)
+        if one is None:
+            raise ClientError("not_in_call", "you are not in this call: join it first")
+        return one
+
+    def _seen_working(self, one: Participant, now: float) -> None:
+        if not one.connected:
+            one.connected = True
+            if not one.away:
+                self._status_changed(one, now)
+
+    def _status_changed(self, one: Participant, now: float) -> None:
+        self._persist(changes.ParticipantStatusChanged(at=now, participant_id=one.id, status=one.status))
+        self._tell_others(one, "participant.updated", m.ParticipantEvent(one.info()))
+
+    def _see_user(self, joiner: Joiner, now: float) -> None:
+        if joiner.user_id is not None and joiner.user_id not in self._users_seen:
+            self._users_seen.add(joiner.user_id)
+            self._persist(
+                changes.UserSeen(at=now, user_id=joiner.user_id, name=joiner.name, avatar=joiner.avatar)
+            )
+
+    def _tell_others(self, one: Participant, method: str, params: m.Wire) -> None:
+        others = self._people.ids(but=one.id)
+        if others:
+            self._out.append(Notify(others, method, params))
+
+    def _persist(self, change: changes.Change) -> None:
+        self._out.append(Persist(change))
+
+    def _updated(self) -> m.CallUpdated:
+        return m.CallUpdated(self.id, self.status, self._switch.mode, _ms(self.started_at))
+
+
+def _ms(at: float | None) -> int | None:
+    return None if at is None else round(at * 1000)
+
+
+def _changed(before: bool, after: bool) -> bool | None:
+    return None if before == after else after

@@ -1,0 +1,75 @@
+"""What a call wants done. The core decides and the room's actor carries these out, in order."""
+
+from __future__ import annotations
+
+import msgspec
+
+from server.db.changes import Change
+from server.signaling.messages import Wire
+
+
+class Notify(msgspec.Struct, frozen=True):
+    """Tell these participants (resolved when it was decided, so nobody who left is among them)."""
+
+    to: tuple[str, ...]  # participant ids
+    method: str
+    params: Wire
+
+
+class NotifySession(msgspec.Struct, frozen=True):
+    """Tell a session that is no longer, or not yet, a participant."""
+
+    session_id: str
+    method: str
+    params: Wire
+
+
+class NotifyUser(msgspec.Struct, frozen=True):
+    """Tell every session of this user, save the one that is named."""
+
+    user_id: str
+    method: str
+    params: Wire
+    but_session: str | None = None
+
+
+class Persist(msgspec.Struct, frozen=True):
+    change: Change
+
+
+class OpenPeer(msgspec.Struct, frozen=True):
+    """This participant needs its two transports (standby or not)."""
+
+    participant_id: str
+    publish: bool  # whether the grants let it send
+
+
+class ClosePeer(msgspec.Struct, frozen=True):
+    participant_id: str
+
+
+class Forward(msgspec.Struct, frozen=True):
+    """Producers and consumers for everybody: on, or closed with the transports in standby.
+
+    On again while on: the media stays and key frames are asked for.
+    """
+
+    on: bool
+
+
+class ScreenShare(msgspec.Struct, frozen=True):
+    """A participant's screen is shared (its producer and consumers are wanted) or no longer."""
+
+    participant_id: str
+    on: bool
+
+
+class Dismiss(msgspec.Struct, frozen=True):
+    """This session is no longer in the call."""
+
+    session_id: str
+
+
+Effect = (
+    Notify | NotifySession | NotifyUser | Persist | OpenPeer | ClosePeer | Forward | ScreenShare | Dismiss
+)
