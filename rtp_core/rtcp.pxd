@@ -1,4 +1,4 @@
-"""RTCP on hostile bytes: an iterator over compound packets, accessors, and builders.
+"""RTCP on hostile bytes: an iterator over compound packets, and accessors. `rtcp_write` is the other way.
 
 RFC 3550 section 6, RFC 4585, RFC 5104, RFC 5506 (reduced size), RFC 3611, draft-alvestrand-rmcat-remb-03.
 Nothing here allocates or keeps pointers beyond the packet it was given.
@@ -98,27 +98,6 @@ cdef bint rtcp_remb(const RtcpPacket* packet, Remb* remb) noexcept nogil
 cdef bint rtcp_remb_ssrc(const RtcpPacket* packet, uint32_t index, uint32_t* ssrc) noexcept nogil
 cdef bint rtcp_xr_next(const RtcpPacket* packet, uint32_t* cursor, XrBlock* block) noexcept nogil
 cdef bint rtcp_xr_dlrr(const XrBlock* block, uint32_t index, Dlrr* entry) noexcept nogil
-
-# Writing one packet at `out`. The answer is its length in bytes, a multiple of four, or 0 when it does not
-# fit into `capacity` (or a count is out of range); then nothing useful was written.
-cdef uint32_t rtcp_write_sr(uint8_t* out, uint32_t capacity, uint32_t ssrc, const SenderInfo* info,
-                            const ReportBlock* blocks, uint32_t count) noexcept nogil
-cdef uint32_t rtcp_write_rr(uint8_t* out, uint32_t capacity, uint32_t ssrc,
-                            const ReportBlock* blocks, uint32_t count) noexcept nogil
-cdef uint32_t rtcp_write_sdes(uint8_t* out, uint32_t capacity, uint32_t ssrc,
-                              const uint8_t* cname, uint32_t cname_len) noexcept nogil
-cdef uint32_t rtcp_write_bye(uint8_t* out, uint32_t capacity, const uint32_t* ssrcs, uint32_t count) noexcept nogil
-# `seqs` in ascending (wrapping) order pack best, any order is right; `used` tells how many went in.
-cdef uint32_t rtcp_write_nack(uint8_t* out, uint32_t capacity, uint32_t sender_ssrc, uint32_t media_ssrc,
-                              const uint16_t* seqs, uint32_t count, uint32_t* used) noexcept nogil
-cdef uint32_t rtcp_write_pli(uint8_t* out, uint32_t capacity, uint32_t sender_ssrc,
-                             uint32_t media_ssrc) noexcept nogil
-cdef uint32_t rtcp_write_fir(uint8_t* out, uint32_t capacity, uint32_t sender_ssrc, uint32_t media_ssrc,
-                             uint8_t command_seq) noexcept nogil
-cdef uint32_t rtcp_write_remb(uint8_t* out, uint32_t capacity, uint32_t sender_ssrc, uint64_t bitrate,
-                              const uint32_t* ssrcs, uint32_t count) noexcept nogil
-cdef uint32_t rtcp_write_xr_dlrr(uint8_t* out, uint32_t capacity, uint32_t sender_ssrc,
-                                 const Dlrr* entries, uint32_t count) noexcept nogil
 
 # Time. NTP counts from 1900; LSR and DLSR are its middle 32 bits, 1/65536 s (RFC 3550 section 4).
 cdef inline uint64_t ntp_from_unix_us(int64_t wall_us) noexcept nogil:
