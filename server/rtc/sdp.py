@@ -120,6 +120,7 @@ class _Parser:
             section.ice_pwd = section.ice_pwd or session.ice_pwd
             section.fingerprints = section.fingerprints or list(session.fingerprints)
             section.setup = section.setup or session.setup
+            section.extmap_allow_mixed |= self.description.extmap_allow_mixed
         mids = [section.mid for section in self.description.media if section.mid is not None]
         if len(mids) != len(set(mids)):
             raise SdpError(0, "has two sections with the same mid")

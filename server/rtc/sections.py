@@ -1,0 +1,209 @@
+"""Between an m-line and RTP parameters, in both directions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from server.errors import ClientError
+from server.rtc.capabilities import TRANSPORT_CC_URI, extensions_of, router_codec
+from server.rtc.certificate import HASHES
+from server.rtc.description import (
+    Candidate,
+    ExtMap,
+    Feedback,
+    MediaSection,
+    RtpMap,
+    SdpFingerprint,
+    SsrcAttribute,
+    SsrcGroup,
+)
+from server.rtc.parameters import (
+    Fingerprint,
+    HeaderExtension,
+    IceParameters,
+    MediaKind,
+    RtcpFeedback,
+    RtpCapabilities,
+    RtpCodec,
+    RtpEncoding,
+)
+
+MAX_FINGERPRINTS: Final = 8
+
+_INTEGER = re.compile(r"0|[1-9][0-9]{0,8}")
+
+
+class NegotiationError(ClientError):
+    """A well-formed description that asks for what cannot be."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("bad_sdp", message, field="sdp")
+
+
+# ---- from SDP ----------------------------------------------------------------------------------------------
+
+
+def offered_codecs(section: MediaSection) -> list[RtpCodec]:
+    """The section's codecs in its order of preference. Payload types without an rtpmap are left out."""
+    maps = {item.payload_type: item for item in section.rtpmaps}
+    codecs: list[RtpCodec] = []
+    for text in dict.fromkeys(section.formats):
+        item = maps.get(int(text)) if text.isascii() and text.isdigit() and len(text) <= 3 else None
+        if item is None:
+            continue
+        codecs.append(
+            RtpCodec(
+                mime_type=f"{section.kind}/{item.encoding}",
+                payload_type=item.payload_type,
+                clock_rate=item.clock_rate,
+                channels=item.channels,
+                parameters=_typed(section.fmtps.get(item.payload_type, {})),
+                rtcp_feedback=[
+                    RtcpFeedback(feedback.type, feedback.parameter)
+                    for feedback in section.feedback
+                    if feedback.payload_type in (None, item.payload_type)
+                ],
+            )
+        )
+    return codecs
+
+
+def common_codecs(section: MediaSection, caps: RtpCapabilities) -> list[RtpCodec]:
+    """Offered codecs that the router knows, with their RTX, in the client's order, numbers and parameters.
+
+    Feedback is what both sides have. Where transport-wide feedback can work, REMB is left out: two
+    bandwidth estimators would disagree.
+    """
+    offered = offered_codecs(section)
+    transport_cc = any(item.uri == TRANSPORT_CC_URI for item in section.extensions)
+    kept: dict[int, RtpCodec] = {}
+    for codec in offered:
+        target = router_codec(codec, caps)
+        if target is None:
+            continue
+        both = [item for item in codec.rtcp_feedback if item in target.rtcp_feedback]
+        unwanted = "transport-cc"
+        if transport_cc and RtcpFeedback("transport-cc") in both:
+            unwanted = "goog-remb"
+        feedback = [item for item in dict.fromkeys(both) if item.type != unwanted]
+        kept[codec.payload_type] = RtpCodec(
+            codec.mime_type,
+            codec.payload_type,
+            codec.clock_rate,
+            codec.channels,
+            codec.parameters,
+            feedback,
+        )
+    for codec in offered:
+        if codec.is_rtx and codec.parameters.get("apt") in kept:
+            kept[codec.payload_type] = RtpCodec(
+                codec.mime_type, codec.payload_type, codec.clock_rate, None, codec.parameters
+            )
+    return [kept[codec.payload_type] for codec in offered if codec.payload_type in kept]
+
+
+def common_extensions(section: MediaSection, kind: MediaKind, caps: RtpCapabilities) -> list[HeaderExtension]:
+    """Header extensions that the client may send and the router knows, under the client's ids."""
+    known = {item.uri for item in extensions_of(kind, caps)}
+    # Ids from 15 on need the two-byte form (RFC 8285, section 4.3).
+    largest = 255 if section.extmap_allow_mixed else 14
+    out: dict[int, HeaderExtension] = {}
+    for item in section.extensions:
+        if item.uri in known and item.id <= largest and item.direction in (None, "sendrecv", "sendonly"):
+            known.discard(item.uri)
+            out.setdefault(item.id, HeaderExtension(item.uri, item.id))
+    return list(out.values())
+
+
+def encoding(section: MediaSection) -> tuple[RtpEncoding, str]:
+    """The first encoding and the CNAME; without SSRC lines the encoding is learnt from the MID extension."""
+    primary = section.ssrcs[0].ssrc if section.ssrcs else None
+    simulcast = next((group.ssrcs for group in section.ssrc_groups if group.semantics == "SIM"), [])
+    if simulcast:
+        primary = simulcast[0]
+    fids = [group.ssrcs for group in section.ssrc_groups if group.semantics == "FID"]
+    pairs = [(ssrcs[0], ssrcs[1]) for ssrcs in fids if len(ssrcs) == 2]
+    if pairs and primary not in {ssrc for ssrc, _ in pairs}:
+        primary = pairs[0][0]
+    rtx = next((rtx for ssrc, rtx in pairs if ssrc == primary and rtx != ssrc), None)
+    cname = next((item.value for item in section.ssrcs if item.name == "cname" and item.value), "")
+    return RtpEncoding(ssrc=primary, rtx_ssrc=rtx), cname
+
+
+def remote_fingerprints(sections: Iterable[MediaSection]) -> list[Fingerprint]:
+    """The first section's that has some. NegotiationError if there is none of a hash that we can check."""
+    found = next((section.fingerprints for section in sections if section.fingerprints), [])
+    if len(found) > MAX_FINGERPRINTS:
+        raise NegotiationError(f"there are more than {MAX_FINGERPRINTS} fingerprints")
+    usable = [Fingerprint(item.algorithm, item.value) for item in found if item.algorithm in HASHES]
+    if not usable:
+        raise NegotiationError(f"no a=fingerprint of a hash that can be checked ({', '.join(HASHES)})")
+    return usable
+
+
+def _typed(parameters: dict[str, str]) -> dict[str, str | int]:
+    return {
+        key: int(value) if _INTEGER.fullmatch(value) and key != "profile-level-id" else value
+        for key, value in parameters.items()
+    }
+
+
+# ---- to SDP ------------------------------------------------------------------------------------------------
+
+
+def media_section(
+    kind: MediaKind, mid: str, codecs: Iterable[RtpCodec], extensions: Iterable[HeaderExtension]
+) -> MediaSection:
+    """A section with its codecs and extensions, as yet without transport and direction."""
+    section = MediaSection(kind, mid=mid, direction="inactive", rtcp_mux=True, rtcp_rsize=True)
+    for codec in codecs:
+        number = codec.payload_type
+        section.formats.append(str(number))
+        section.rtpmaps.append(
+            RtpMap(number, codec.mime_type.partition("/")[2], codec.clock_rate, codec.channels)
+        )
+        if codec.parameters:
+            section.fmtps[number] = {key: str(value) for key, value in codec.parameters.items()}
+        section.feedback += [Feedback(number, item.type, item.parameter) for item in codec.rtcp_feedback]
+    section.extensions = [ExtMap(item.id, item.uri) for item in extensions]
+    return section
+
+
+def rejected_section(kind: str, protocol: str, formats: list[str], mid: str | None) -> MediaSection:
+    """Port 0; at least one format has to be repeated (RFC 3264, section 6)."""
+    return MediaSection(kind, 0, protocol, formats[:1], mid=mid, direction="inactive")
+
+
+def put_transport(section: MediaSection, ice: IceParameters, fingerprint: Fingerprint) -> None:
+    section.ice_ufrag = ice.username_fragment
+    section.ice_pwd = ice.password
+    section.fingerprints = [SdpFingerprint(fingerprint.algorithm, fingerprint.value)]
+
+
+def put_candidates(section: MediaSection, ice: IceParameters) -> None:
+    """Into the section that tags the bundle (RFC 9143, section 7.3). All are known: there is no trickle."""
+    section.candidates = [
+        Candidate(
+            foundation=item.foundation,
+            component=1,
+            protocol=item.protocol,
+            priority=item.priority,
+            address=item.address,
+            port=item.port,
+            type=item.type,
+            tcp_type=item.tcp_type,
+        )
+        for item in ice.candidates
+    ]
+    section.end_of_candidates = True
+
+
+def put_ssrcs(section: MediaSection, ssrc: int, rtx_ssrc: int | None, cname: str) -> None:
+    """RFC 5576: the CNAME of each, and the FID group that ties RTX to its stream (RFC 4588, section 8.4)."""
+    if rtx_ssrc is not None:
+        section.ssrc_groups.append(SsrcGroup("FID", [ssrc, rtx_ssrc]))
+    for number in (ssrc, rtx_ssrc):
+        if number is not None:
+            section.ssrcs.append(SsrcAttribute(number, "cname", cname))
