@@ -1,0 +1,43 @@
+"""`tandem`: one command with a sub-command per task.
+
+Exit codes: 0 done, 1 it failed, 2 the command line or the configuration is wrong, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from server.cli import doctor, serve, token
+from server.cli import version as version_command
+from server.errors import ConfigError
+
+
+def build_parser() -> argparse.ArgumentParser:
+    from server.cli import db
+
+    parser = argparse.ArgumentParser(
+        prog="tandem", description="A self-hosted video-call server.", allow_abbrev=False
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for module in (serve, token, doctor, version_command):
+        module.add_parser(commands)
+    db.add_parser(commands)
+    db_parser = commands.choices["db"]
+    db_parser.set_defaults(run=db.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = build_parser().parse_args(argv)
+    run: Callable[[argparse.Namespace], int] = args.run
+    try:
+        return run(args)
+    except ConfigError as error:
+        print(f"tandem: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `tandem … | head`
+        return 1
