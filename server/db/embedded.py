@@ -23,7 +23,14 @@ import structlog
 import trio
 
 from server.db.errors import EmbeddedError
-from server.db.postgres_files import Account, Binaries, find_binaries, for_account, reachable, unprivileged_account
+from server.db.postgres_files import (
+    Account,
+    Binaries,
+    find_binaries,
+    for_account,
+    reachable,
+    unprivileged_account,
+)
 
 log = structlog.get_logger("tandem.postgres")
 
@@ -106,7 +113,9 @@ class EmbeddedPostgres:
         with trio.move_on_after(START_TIMEOUT):
             while not self._ready():
                 if not self.alive():
-                    raise EmbeddedError(f"PostgreSQL did not start; its log {self._log} ends:\n{self._log_tail()}")
+                    raise EmbeddedError(
+                        f"PostgreSQL did not start; its log {self._log} ends:\n{self._log_tail()}"
+                    )
                 await trio.sleep(0.005)
             return
         raise EmbeddedError(f"PostgreSQL takes no connections after {START_TIMEOUT:.0f} s; see {self._log}")
@@ -119,11 +128,15 @@ class EmbeddedPostgres:
         if self._process is None:
             return
         with trio.CancelScope(shield=True):
-            for number, patience in ((signal.SIGINT, STOP_TIMEOUT), (signal.SIGQUIT, 3.0), (signal.SIGKILL, 3.0)):
+            for number, patience in (
+                (signal.SIGINT, STOP_TIMEOUT),
+                (signal.SIGQUIT, 3.0),
+                (signal.SIGKILL, 3.0),
+            ):
                 if self.alive():
                     self._process.send_signal(number)
                 with trio.move_on_after(patience):
-                    while self.alive():
+                    while self.alive():  # noqa: ASYNC110 - a process cannot be waited for as an event
                         await trio.sleep(0.005)
                 if not self.alive():
                     break
@@ -159,7 +172,9 @@ class EmbeddedPostgres:
                     f"PostgreSQL has to run as {account.name!r}, who may enter neither {self._data_dir} nor "
                     "/var/lib; choose a data directory that every user can reach, or give --database-url"
                 )
-            log.warning("the database lives elsewhere", data_dir=str(self._data_dir), database=str(self._home))
+            log.warning(
+                "the database lives elsewhere", data_dir=str(self._data_dir), database=str(self._home)
+            )
             (self._data_dir / "postgres-location").write_text(f"{self._home}\n")
         try:
             self._home.mkdir(parents=True, exist_ok=True, mode=0o755)
@@ -193,7 +208,9 @@ class EmbeddedPostgres:
             cwd="/",
             env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
             check=False,
-            **({} if account is None else {"user": account.uid, "group": account.gid, "extra_groups": []}),
+            user=None if account is None else account.uid,
+            group=None if account is None else account.gid,
+            extra_groups=None if account is None else [],
         )
         if done.returncode != 0:
             raise EmbeddedError(f"initdb failed:\n{done.stdout.decode(errors='replace').strip()}")
@@ -236,7 +253,7 @@ class EmbeddedPostgres:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
             with trio.move_on_after(patience):
-                while _postmaster_pid(self.cluster) == pid:
+                while _postmaster_pid(self.cluster) == pid:  # noqa: ASYNC110 - not our child
                     await trio.sleep(0.005)
                 return
         raise EmbeddedError(f"process {pid} holds {self.cluster} and does not end")

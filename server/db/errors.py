@@ -8,7 +8,14 @@ class DatabaseError(Exception):
 
 
 class DatabaseUnavailable(DatabaseError):
-    """The database cannot be reached or cannot work now: the same unit of work may succeed later."""
+    """The database cannot be reached or cannot work now: the same unit of work may succeed later.
+
+    `sqlstate` is PostgreSQL's code where it gave one, else ''.
+    """
+
+    def __init__(self, message: str, *, sqlstate: str = "") -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
 
 
 class DatabaseRefused(DatabaseError):
@@ -34,3 +41,7 @@ class MigrationError(DatabaseError):
 
 class EmbeddedError(DatabaseError):
     """The embedded PostgreSQL cannot be started; the text says what to change."""
+
+
+class DataDirBusy(DatabaseError):
+    """Another server uses this data directory."""

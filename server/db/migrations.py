@@ -108,7 +108,9 @@ def _refuse_strangers(statuses: list[MigrationStatus]) -> None:
         if one.state == "changed":
             raise MigrationError(f"{label} was changed after it had been applied; restore the file")
         if one.state == "unknown":
-            raise MigrationError(f"{label} is in the database but not here: it needs a newer version of Tandem")
+            raise MigrationError(
+                f"{label} is in the database but not here: it needs a newer version of Tandem"
+            )
     states = [one.state for one in statuses]
     if "pending" in states and "applied" in states[states.index("pending") :]:
         raise MigrationError("the database lacks a migration that is older than its newest one")

@@ -92,7 +92,7 @@ def _translated(error: asyncpg.PostgresError) -> DatabaseError:
     text = f"{state} {error}"
     if state[:2] in _REFUSED_CLASSES and state not in _MENDABLE:
         return DatabaseRefused(text, sqlstate=state, constraint=getattr(error, "constraint_name", None))
-    return DatabaseUnavailable(text)
+    return DatabaseUnavailable(text, sqlstate=state)
 
 
 def _json_text(value: object) -> str:

@@ -76,7 +76,9 @@ def _candidates(configured: Path | None) -> list[Path]:
     if wheel is not None and wheel.origin:
         found.append(Path(wheel.origin).parent / "pginstall18" / "bin")
     system = Path("/usr/lib/postgresql").glob("*/bin")
-    return found + sorted(system, key=lambda p: [int(n) for n in re.findall(r"\d+", p.parent.name)], reverse=True)
+    return found + sorted(
+        system, key=lambda p: [int(n) for n in re.findall(r"\d+", p.parent.name)], reverse=True
+    )
 
 
 def _major(directory: Path) -> int | None:
@@ -85,7 +87,11 @@ def _major(directory: Path) -> int | None:
         return None
     try:
         done = subprocess.run(
-            [str(directory / "postgres"), "--version"], capture_output=True, text=True, timeout=20, check=False
+            [str(directory / "postgres"), "--version"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -1,0 +1,58 @@
+"""Every way that calls are written and read, one function each, one file a subject.
+
+Each function is a unit of work for `Database.run(function, ...)` and takes its connection first. Rows come back
+as dictionaries under the columns' own names, times as aware datetimes in UTC. `at` is Unix seconds.
+"""
+
+from server.db.queries.calls import (
+    call_by_id,
+    call_by_sfu_room,
+    call_history,
+    calls_of_user,
+    create_call_session,
+    end_call,
+    start_call,
+    update_call_status,
+)
+from server.db.queries.metrics import call_metrics, mode_transition_stats, update_call_metrics
+from server.db.queries.participants import (
+    NewParticipant,
+    add_participant,
+    leave_call,
+    participant_by_producer,
+    update_participant_media,
+    update_participant_quality,
+    update_participant_sfu_data,
+    update_participant_status,
+)
+from server.db.queries.people import ensure_guest, ensure_user, save_user
+from server.db.queries.switches import active_sfu_calls, record_gaps, switch_to_p2p, switch_to_sfu
+
+__all__ = [
+    "NewParticipant",
+    "active_sfu_calls",
+    "add_participant",
+    "call_by_id",
+    "call_by_sfu_room",
+    "call_history",
+    "call_metrics",
+    "calls_of_user",
+    "create_call_session",
+    "end_call",
+    "ensure_guest",
+    "ensure_user",
+    "leave_call",
+    "mode_transition_stats",
+    "participant_by_producer",
+    "record_gaps",
+    "save_user",
+    "start_call",
+    "switch_to_p2p",
+    "switch_to_sfu",
+    "update_call_metrics",
+    "update_call_status",
+    "update_participant_media",
+    "update_participant_quality",
+    "update_participant_sfu_data",
+    "update_participant_status",
+]

@@ -1,0 +1,216 @@
+"""Applies changes to the tables: what each record of `server.db.changes` does to the rows.
+
+`apply_batch` is the recorder's unit of work. Changes carry a number in their server's stream; the same
+transaction that applies them moves the stream's mark, so a change that is sent again, because the answer to its
+commit was lost, does nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from server.db.changes import (
+    AnyChange,
+    CallCreated,
+    CallEnded,
+    CallMetricsUpdate,
+    CallStarted,
+    Change,
+    ParticipantJoined,
+    ParticipantLeft,
+    ParticipantMedia,
+    ParticipantQuality,
+    ParticipantSfu,
+    ParticipantStatusChanged,
+    SwitchedToP2p,
+    SwitchedToSfu,
+    TransitionGaps,
+    UserSeen,
+)
+from server.db.connection import Connection
+from server.db.queries import calls, metrics, participants, people, switches
+from server.db.text import clean
+
+
+class Record(msgspec.Struct, frozen=True):
+    """A change as it waits to be written: its number in the stream (from 1) and its msgpack bytes."""
+
+    n: int
+    payload: bytes
+
+
+def encode_change(change: Change) -> bytes:
+    """The bytes that the spool keeps; what cannot be text in a database is replaced on the way."""
+    try:
+        return msgspec.msgpack.encode(change)
+    except UnicodeEncodeError:
+        return msgspec.msgpack.encode(clean(msgspec.to_builtins(change)))
+
+
+def decode_change(payload: bytes) -> AnyChange:
+    """Raises `msgspec.MsgspecError` for what is no change."""
+    return msgspec.convert(clean(msgspec.msgpack.decode(payload)), AnyChange)  # type: ignore[no-any-return]
+
+
+async def _user_seen(connection: Connection, c: UserSeen, instance: str) -> None:
+    await people.save_user(connection, c.user_id, name=c.name, avatar=c.avatar, at=c.at)
+
+
+async def _call_created(connection: Connection, c: CallCreated, instance: str) -> None:
+    await calls.create_call_session(
+        connection,
+        c.call_id,
+        room_id=c.room_id,
+        call_type=c.call_type,
+        status=c.status,
+        mode=c.mode,
+        initiator_id=c.initiator_id,
+        settings=c.settings,
+        sfu_room_id=c.sfu_room_id,
+        sfu_rtp_capabilities=c.sfu_rtp_capabilities,
+        instance_id=instance,
+        at=c.at,
+    )
+
+
+async def _call_started(connection: Connection, c: CallStarted, instance: str) -> None:
+    await calls.start_call(connection, c.call_id, at=c.at)
+
+
+async def _joined(connection: Connection, c: ParticipantJoined, instance: str) -> None:
+    participant = participants.NewParticipant(
+        id=c.participant_id,
+        user_id=c.user_id,
+        anonymous_id=c.anonymous_id,
+        name=c.name,
+        role=c.role,
+        audio_enabled=c.audio_enabled,
+        video_enabled=c.video_enabled,
+        device_info=c.device_info,
+    )
+    await participants.add_participant(connection, c.call_id, participant, at=c.at)
+
+
+async def _status(connection: Connection, c: ParticipantStatusChanged, instance: str) -> None:
+    await participants.update_participant_status(connection, c.participant_id, c.status, at=c.at)
+
+
+async def _media(connection: Connection, c: ParticipantMedia, instance: str) -> None:
+    await participants.update_participant_media(
+        connection,
+        c.participant_id,
+        audio_enabled=c.audio_enabled,
+        video_enabled=c.video_enabled,
+        screen_share_enabled=c.screen_share_enabled,
+        device_info=c.device_info,
+        at=c.at,
+    )
+
+
+async def _quality(connection: Connection, c: ParticipantQuality, instance: str) -> None:
+    await participants.update_participant_quality(connection, c.participant_id, c.metrics, at=c.at)
+
+
+async def _participant_sfu(connection: Connection, c: ParticipantSfu, instance: str) -> None:
+    await participants.update_participant_sfu_data(connection, c.ids, at=c.at)
+
+
+async def _left(connection: Connection, c: ParticipantLeft, instance: str) -> None:
+    await participants.leave_call(connection, c.participant_id, at=c.at, reason=c.reason)
+
+
+async def _to_sfu(connection: Connection, c: SwitchedToSfu, instance: str) -> None:
+    await switches.switch_to_sfu(
+        connection,
+        c.call_id,
+        sfu_room_id=c.sfu_room_id,
+        sfu_rtp_capabilities=c.sfu_rtp_capabilities,
+        participants=c.participants,
+        transition=switches.Transition(reason=c.reason, duration=c.duration, epoch=c.epoch),
+        at=c.at,
+    )
+
+
+async def _to_p2p(connection: Connection, c: SwitchedToP2p, instance: str) -> None:
+    transition = switches.Transition(reason=c.reason, duration=c.duration, epoch=c.epoch)
+    await switches.switch_to_p2p(connection, c.call_id, transition=transition, at=c.at)
+
+
+async def _gaps(connection: Connection, c: TransitionGaps, instance: str) -> None:
+    await switches.record_gaps(
+        connection,
+        c.call_id,
+        c.epoch,
+        max_video_gap_ms=c.max_video_gap_ms,
+        max_audio_gap_ms=c.max_audio_gap_ms,
+        at=c.at,
+    )
+
+
+async def _metrics(connection: Connection, c: CallMetricsUpdate, instance: str) -> None:
+    fields = msgspec.structs.asdict(c)
+    await metrics.update_call_metrics(connection, fields.pop("call_id"), **fields)
+
+
+async def _ended(connection: Connection, c: CallEnded, instance: str) -> None:
+    await calls.end_call(
+        connection, c.call_id, at=c.at, status=c.status, reason=c.reason, ended_by=c.ended_by
+    )
+
+
+_WRITERS: dict[type[Change], Callable[[Connection, Any, str], Awaitable[None]]] = {
+    UserSeen: _user_seen,
+    CallCreated: _call_created,
+    CallStarted: _call_started,
+    ParticipantJoined: _joined,
+    ParticipantStatusChanged: _status,
+    ParticipantMedia: _media,
+    ParticipantQuality: _quality,
+    ParticipantSfu: _participant_sfu,
+    ParticipantLeft: _left,
+    SwitchedToSfu: _to_sfu,
+    SwitchedToP2p: _to_p2p,
+    TransitionGaps: _gaps,
+    CallMetricsUpdate: _metrics,
+    CallEnded: _ended,
+}
+
+
+async def apply_change(connection: Connection, change: Change, instance_id: str) -> None:
+    """Makes the rows say what happened. Raises `MissingRow` when it names a call or participant that is not
+    there, and what the connection raises."""
+    await _WRITERS[type(change)](connection, change, instance_id)
+
+
+async def register_stream(connection: Connection, stream: str) -> int:
+    """Makes the stream's mark where it is missing; returns the number of its last applied change."""
+    await connection.execute(
+        "INSERT INTO change_streams (id) VALUES ($1) ON CONFLICT (id) DO NOTHING", stream
+    )
+    return int(await connection.fetchval("SELECT applied FROM change_streams WHERE id = $1", stream))
+
+
+async def _mark(connection: Connection, stream: str) -> int:
+    """Locks the stream's mark: an earlier try whose outcome is unknown is waited for."""
+    mark = await connection.fetchval("SELECT applied FROM change_streams WHERE id = $1 FOR UPDATE", stream)
+    return await register_stream(connection, stream) if mark is None else int(mark)
+
+
+async def apply_batch(connection: Connection, stream: str, records: Sequence[Record]) -> int:
+    """Applies those records that are not in the tables yet, in order; returns how many those were."""
+    mark = await _mark(connection, stream)
+    fresh = [record for record in records if record.n > mark]
+    for record in fresh:
+        await apply_change(connection, decode_change(record.payload), stream)
+    if fresh:
+        await connection.execute("UPDATE change_streams SET applied = $2 WHERE id = $1", stream, fresh[-1].n)
+    return len(fresh)
+
+
+async def skip_record(connection: Connection, stream: str, n: int) -> None:
+    """Moves the mark past a change that was set aside."""
+    mark = await _mark(connection, stream)
+    await connection.execute("UPDATE change_streams SET applied = $2 WHERE id = $1", stream, max(mark, n))
