@@ -107,7 +107,8 @@ cdef struct Router:
     ExtMap ext_out  # ids that consumers get
     Producer* producers  # audio only: those with levels
     SpeakerSelector speaker
-    int64_t levels_due
+    int64_t levels_due  # NEVER: no audio producer
+    uint8_t was_loud  # the last levels told were not all silence
     Router* next
     Router* previous
 

@@ -9,8 +9,10 @@ from rtp_core.nack cimport nack_due
 from rtp_core.objects cimport Consumer, Core, Producer, Transport, wake_at
 from rtp_core.reception cimport reception_report
 from rtp_core.rtcp cimport (
-    Dlrr, ReportBlock, compact_from_us, rtcp_write_fir, rtcp_write_nack, rtcp_write_pli, rtcp_write_remb,
-    rtcp_write_rr, rtcp_write_xr_dlrr,
+    Dlrr, ReportBlock, compact_from_us,
+)
+from rtp_core.rtcp_write cimport (
+    rtcp_write_fir, rtcp_write_nack, rtcp_write_pli, rtcp_write_remb, rtcp_write_rr, rtcp_write_xr_dlrr,
 )
 from rtp_core.twcc cimport twcc_build, twcc_pending
 

@@ -1,0 +1,14 @@
+"""From one sender's packet to the packets of all its consumers."""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
+
+from rtp_core.objects cimport Consumer, Core, Producer, Transport
+
+cdef void forward_receive(Core* core, Transport* transport, int64_t now, uint8_t* data, int size) noexcept nogil
+# Sends a packet of the producer's cache again, as the consumer's stream. `sequence` is the outgoing one.
+cdef void forward_again(Core* core, Consumer* consumer, int64_t now, uint16_t sequence) noexcept nogil
+cdef Producer* find_producer(Transport* transport, uint32_t ssrc) noexcept nogil  # of a known media SSRC
+# Ties an SSRC to a producer. False: the table is full.
+cdef bint bind_ssrc(Transport* transport, uint32_t ssrc, Producer* producer, bint is_rtx) noexcept nogil
+cdef void unbind_ssrc(Transport* transport, uint32_t ssrc) noexcept nogil
+cdef void unbind_producer(Transport* transport, Producer* producer) noexcept nogil
