@@ -1,24 +1,29 @@
-"""All sessions and calls of this server: who is connected, which room has a call, and how both are reached."""
+"""All sessions and calls of this server: who is connected, which room has a call, how both are reached."""
 
 from __future__ import annotations
 
+import contextlib
+import hmac
 from collections.abc import Callable
-from typing import Protocol
 
+import structlog
 import trio
 
-from server.db.changes import Change
+from server import ids
+from server.errors import ClientError
 from server.media.api import MediaServer
+from server.rooms.actor import Recorder, Room
+from server.rooms.inbox import Closed
+from server.rooms.requests import DONE, HANDLERS, check_size, handle
 from server.rooms.session import Session, Sink
+from server.session.call import Joiner, NewCall
 from server.session.identity import Identity
 from server.session.settings import CallSettings
-from server.signaling.messages import Hello, HelloResult, IceServer, Wire
+from server.signaling import messages as m
 
-
-class Recorder(Protocol):
-    """Where facts go (`server.db.recorder`)."""
-
-    def submit(self, change: Change) -> None: ...
+log = structlog.get_logger("directory")
+SWEEP_S = 1.0  # how often expired sessions are looked for
+TAKEN_OVER = 4001  # WebSocket close code
 
 
 class Directory:
@@ -40,41 +45,277 @@ class Directory:
         recorder: Recorder,
         clock: Callable[[], float],  # Unix seconds
     ) -> None:
-        raise NotImplementedError
+        self._settings = settings
+        self._media = media
+        self._recorder = recorder
+        self._clock = clock
+        self._sessions: dict[str, Session] = {}
+        self._rooms: dict[str, Room] = {}  # by room id
+        self._calls: dict[str, Room] = {}  # by call id
+        self._actors: trio.Nursery | None = None
+        self._draining = False
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the room actors until cancelled."""
-        raise NotImplementedError
+        async with trio.open_nursery() as actors:
+            self._actors = actors
+            task_status.started()
+            try:
+                while True:
+                    await trio.sleep(SWEEP_S)
+                    self._sweep()
+            finally:
+                self._actors = None
+
+    # ---- sessions and their connections ---------------------------------------------------------------
 
     def hello(
-        self, identity: Identity, params: Hello, *, ice_servers: list[IceServer]
-    ) -> tuple[Session, HelloResult]:
+        self, identity: Identity, params: m.Hello, *, ice_servers: list[m.IceServer]
+    ) -> tuple[Session, m.HelloResult]:
         """Open a session, or take up the one that `params.resume` names.
 
         ClientError: `resume_unknown`, `too_large`, `busy`.
         """
-        raise NotImplementedError
+        check_size(params.device, "device")
+        if params.resume is not None:
+            session, resync = self._resume(identity, params.resume)
+        else:
+            session, resync = self._open(identity, params), False
+        room = session.room
+        return session, m.HelloResult(
+            session_id=session.id,
+            resume_token=session.resume_token,
+            resumed=params.resume is not None,
+            resync=resync,
+            guest=session.identity.guest,
+            name=session.name,
+            user_id=session.identity.user_id,
+            grants=session.identity.grants.names(),
+            ice_servers=ice_servers,
+            resume_grace_ms=round(self._settings.resume_grace_s * 1000),
+            server_version=self._settings.server_version,
+            server_instance=self._settings.server_instance,
+            server_time=round(self._clock() * 1000),
+            call=room.snapshot(session) if room is not None and resync else None,
+        )
 
-    async def request(self, session: Session, method: str, params: Wire) -> Wire:
-        """Carry out one request (any method but `hello`); ClientError refuses it and nothing has changed."""
-        raise NotImplementedError
+    def _open(self, identity: Identity, params: m.Hello) -> Session:
+        if len(self._sessions) >= self._settings.max_sessions:
+            raise ClientError("busy", "the server has as many sessions as it takes; try again later")
+        # A token's name is the application's word; a guest says its own.
+        said = params.name.strip() if params.name else ""
+        name = (said or identity.name) if identity.guest else (identity.name or said)
+        session = Session(identity, name=name or "Guest", device=params.device)
+        session.expires_at = self._clock() + self._settings.resume_grace_s
+        self._sessions[session.id] = session
+        if identity.user_id is not None:
+            for room in self._rooms.values():
+                incoming = room.call.incoming_for(identity.user_id)
+                if incoming is not None:
+                    session.notify("call.incoming", incoming)
+        return session
+
+    def _resume(self, identity: Identity, said: m.Resume) -> tuple[Session, bool]:
+        session = self._sessions.get(said.session_id)
+        expired = session is None or (session.expires_at is not None and session.expires_at <= self._clock())
+        if (
+            session is None
+            or expired
+            or not hmac.compare_digest(session.resume_token.encode(), said.resume_token.encode())
+            or session.identity.user_id != identity.user_id
+        ):
+            raise ClientError(
+                "resume_unknown", "this session is unknown or has expired: say hello anew", field="resume"
+            )
+        resync = not session.can_replay_after(said.last_seq)
+        session.rewind(session.seq if resync else said.last_seq)
+        return session, resync
 
     def attach(self, session: Session, sink: Sink) -> None:
         """Deliver notifications to `sink` from now on, the missed ones first."""
-        raise NotImplementedError
+        before = session.attach(sink)
+        if before is not None:
+            before.close(TAKEN_OVER, "another connection has taken this session over")
+        if session.room is not None:
+            session.room.attached(session, True)
 
     def detach(self, session: Session, sink: Sink) -> None:
         """The connection is gone; the session waits for a resume. Nothing if another took over."""
-        raise NotImplementedError
+        if session.detach(sink):
+            session.expires_at = self._clock() + self._settings.resume_grace_s
+            if session.room is not None:
+                session.room.attached(session, False)
+
+    def sessions_of(self, user_id: str) -> list[Session]:
+        return [one for one in self._sessions.values() if one.identity.user_id == user_id]
+
+    def _sweep(self) -> None:
+        now = self._clock()
+        for session in list(self._sessions.values()):
+            if session.expires_at is not None and session.expires_at <= now and session.room is None:
+                del self._sessions[session.id]
+
+    # ---- requests -------------------------------------------------------------------------------------
+
+    async def request(self, session: Session, method: str, params: m.Wire) -> m.Wire:
+        """Carry out one request (any method but `hello`); ClientError refuses it and nothing has changed."""
+        try:
+            return await self._request(session, method, params)
+        except Closed:
+            raise ClientError("not_found", "this call is over") from None
+
+    async def _request(self, session: Session, method: str, params: m.Wire) -> m.Wire:
+        match params:
+            case m.CallStart():
+                return m.CallResult(await self._start(session, params))
+            case m.CallJoin():
+                return m.CallResult(await self._join(session, params))
+            case m.CallAnswer():
+                return m.CallResult(await self._answer(session, params))
+        if method == "call.reject" and isinstance(params, m.CallRef):
+            return await self._reject(session, params)
+        if method not in HANDLERS:
+            raise ClientError("bad_state", f"{method} is not possible here")
+        if session.room is None:
+            raise ClientError("not_in_call", "you are in no call: join one first")
+        return await handle(session.room, session, method, params, self._clock)
+
+    async def _start(self, session: Session, said: m.CallStart) -> m.CallState:
+        grants = session.identity.grants
+        self._check_room(session, said.room_id)
+        check_size(said.settings, "settings")
+        invite = [user for user in said.invite if user != session.identity.user_id]
+        if invite and not (grants.start or grants.admin):
+            raise ClientError("forbidden", "your token has no grant to ring others", field="invite")
+        there = self._rooms.get(said.room_id)
+        if there is not None:
+            raise ClientError(
+                "bad_state", "this room has a call: join it", field="roomId", callId=there.call.id
+            )
+        joiner = self._joiner(session, said.audio_enabled, said.video_enabled)
+        new = NewCall(
+            call_id=ids.cuid(),
+            room_id=said.room_id,
+            call_type=said.call_type,
+            initiator=joiner,
+            invite=invite,
+            settings=said.settings,
+        )
+        return self._open_room(session, new)
+
+    async def _join(self, session: Session, said: m.CallJoin) -> m.CallState:
+        self._check_room(session, said.room_id)
+        joiner = self._joiner(session, said.audio_enabled, said.video_enabled)
+        while (room := self._rooms.get(said.room_id)) is not None:
+            try:
+                return await self._enter(room, session, joiner)
+            except Closed:  # it ended just now; the next call of this room begins
+                await room.finished.wait()
+        new = NewCall(call_id=ids.cuid(), room_id=said.room_id, call_type=said.call_type, initiator=joiner)
+        return self._open_room(session, new)
+
+    async def _answer(self, session: Session, said: m.CallAnswer) -> m.CallState:
+        room = self._ringing(session, said.call_id)
+        self._check_free(session, room)
+        return await self._enter(room, session, self._joiner(session, said.audio_enabled, said.video_enabled))
+
+    async def _reject(self, session: Session, said: m.CallRef) -> m.Wire:
+        room = self._ringing(session, said.call_id)
+        user_id = session.identity.user_id or ""
+        await room.ask(lambda: room.call.reject(user_id, session.id, self._clock()))
+        return DONE
+
+    def _ringing(self, session: Session, call_id: str) -> Room:
+        room = self._calls.get(call_id)
+        if room is None or not room.call.was_invited(session.identity.user_id):
+            raise ClientError("not_found", "no such call rings for you", field="callId")
+        return room
+
+    async def _enter(self, room: Room, session: Session, joiner: Joiner) -> m.CallState:
+        return await room.ask(lambda: room.join(session, joiner))
+
+    def _open_room(self, session: Session, new: NewCall) -> m.CallState:
+        if self._draining or self._actors is None:
+            raise ClientError("draining", "the server is about to stop: reconnect in a moment")
+        if len(self._rooms) >= self._settings.max_rooms:
+            raise ClientError("room_limit", "the server has as many calls as it takes", field="roomId")
+        room = Room(
+            new,
+            session,
+            settings=self._settings,
+            media=self._media,
+            recorder=self._recorder,
+            clock=self._clock,
+            hall=self,
+        )
+        self._rooms[room.room_id] = self._calls[room.call.id] = room
+        self._actors.start_soon(self._act, room, name=f"room {room.room_id}")
+        return room.call.snapshot(room.participant_id(session))
+
+    async def _act(self, room: Room) -> None:
+        log.info("call_began", room=room.room_id, call=room.call.id)
+        try:
+            await room.run()
+        finally:
+            del self._rooms[room.room_id], self._calls[room.call.id]
+            room.finished.set()
+        log.info("call_over", room=room.room_id, call=room.call.id, status=room.call.status)
+
+    def _check_room(self, session: Session, room_id: str) -> None:
+        grants = session.identity.grants
+        if not grants.allows_room(room_id) or not (grants.join or grants.admin):
+            raise ClientError("forbidden", "your token does not open this room", field="roomId")
+        self._check_free(session, self._rooms.get(room_id))
+
+    def _check_free(self, session: Session, wanted: Room | None) -> None:
+        if session.room is not None and session.room is not wanted:
+            raise ClientError(
+                "bad_state", "you are in another call: leave it first", callId=session.room.call.id
+            )
+
+    def _joiner(self, session: Session, audio_enabled: bool, video_enabled: bool) -> Joiner:
+        identity = session.identity
+        return Joiner(
+            session_id=session.id,
+            key=session.user_key,
+            user_id=identity.user_id,
+            anonymous_id=session.anonymous_id,
+            name=session.name,
+            avatar=identity.avatar,
+            audio_enabled=audio_enabled,
+            video_enabled=video_enabled,
+            publish=identity.grants.publish or identity.grants.admin,
+            device=session.device,
+        )
+
+    # ---- the end --------------------------------------------------------------------------------------
 
     def drain(self, reconnect_after_ms: int) -> None:
         """Announce the stop to every session; new calls are refused from now on."""
-        raise NotImplementedError
+        self._draining = True
+        for session in self._sessions.values():
+            session.notify("server.draining", m.Draining(reconnect_after_ms))
 
     async def shutdown(self) -> None:
         """End every call truthfully (`server_shutdown`) and return when all actors have finished."""
-        raise NotImplementedError
+        self._draining = True
+        async with trio.open_nursery() as asking:
+            for room in list(self._rooms.values()):
+                asking.start_soon(self._stop, room)
+
+    async def _stop(self, room: Room) -> None:
+        with contextlib.suppress(Closed):  # it ended by itself
+            await room.ask(room.stop)
+        await room.finished.wait()
 
     def stats(self) -> dict[str, int]:
         """Gauges: sessions, attached, calls, participants, p2p_calls, sfu_calls."""
-        raise NotImplementedError
+        calls = [room.call for room in self._rooms.values()]
+        return {
+            "sessions": len(self._sessions),
+            "attached": sum(one.sink is not None for one in self._sessions.values()),
+            "calls": len(calls),
+            "participants": sum(len(call.participant_ids) for call in calls),
+            "p2p_calls": sum(call.mode == "p2p" for call in calls),
+            "sfu_calls": sum(call.mode == "sfu" for call in calls),
+        }

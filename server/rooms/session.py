@@ -1,4 +1,4 @@
-"""A client's session: it outlives its WebSocket, numbers its notifications and keeps the newest for replay."""
+"""A client's session: it outlives its WebSocket, numbers its notifications, keeps the newest for replay."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Sink(Protocol):
     """A connection, as its session sees it. Both methods return at once and never raise."""
 
     def send_nowait(self, method: str, params: msgspec.Raw) -> bool:
-        """Queue a notification; `params` is a complete JSON object with `seq`. False: it is closed or full."""
+        """Queue a notification; `params` is a complete JSON object with `seq`. False: closed or full."""
 
     def close(self, code: int, reason: str) -> None:
         """Close the connection with this WebSocket code."""

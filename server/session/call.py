@@ -1,7 +1,7 @@
 """One call from its first participant to its end, sans-IO.
 
-Mutate it by its events, then drain `effects()` and ask `next_timeout()`; `tick` is due then. Every event takes
-`now` (Unix seconds). ClientError refuses an event, and then nothing has changed.
+Mutate it by its events, then drain `effects()` and ask `next_timeout()`; `tick` is due then. Every event
+takes `now` (Unix seconds). ClientError refuses an event, and then nothing has changed.
 """
 
 from __future__ import annotations
@@ -409,13 +409,14 @@ class Call:
             changes.CallEnded(at=now, call_id=self.id, status=status, reason=reason, ended_by=ended_by)
         )
         everyone = self._people.ids()
-        self._out.append(Notify(everyone, "call.ended", m.CallOver(self.id, reason, status)))
+        if everyone:
+            self._out.append(Notify(everyone, "call.ended", m.CallOver(self.id, reason, status)))
         for one in list(self._people):
             self._out.append(Dismiss(one.session_id))
             self._people.remove(one.id)
 
     def _settle(self, now: float) -> None:
-        if not self.over and len(self._people) > 0:
+        if not self.over:
             self._switch.settle(now)
 
     def _start(self, now: float) -> None:

@@ -10,7 +10,7 @@ class Grants(msgspec.Struct, frozen=True, kw_only=True):
 
     room: str = "*"
     join: bool = True
-    start: bool = False  # ring others with call.start, and open a room's call by joining it first
+    start: bool = False  # ring others with call.start
     publish: bool = True  # send media
     end: bool = False  # end the call for everybody
     admin: bool = False  # all of the above, in every room

@@ -41,7 +41,7 @@ def return_delay(settings: CallSettings, returns: int) -> float:
 
 def decide(s: Situation, settings: CallSettings, now: float) -> Want | None:
     """The epoch that should begin, or None to stay as it is."""
-    if s.policy == "sfu":
+    if s.policy == "sfu" or s.present == 0:
         return None
     if s.mode == "p2p":
         if s.policy == "auto":

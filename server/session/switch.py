@@ -27,6 +27,7 @@ from server.signaling.messages import (
     Pair,
     SwitchReason,
     SwitchRecorded,
+    Wire,
 )
 
 KEPT_RECORDS = 8  # gaps of older switches are no longer taken
@@ -292,7 +293,7 @@ class Switch:
         if not first:
             self._records[epoch.number] = _Record(epoch, self.mode)
             self._records.pop(epoch.number - KEPT_RECORDS, None)
-        self._emit(Notify(everyone, "epoch.prepare", self._prepare(epoch)))
+        self._tell("epoch.prepare", self._prepare(epoch))
         if want.mode == "sfu":
             self._emit(Forward(True))
 
@@ -302,19 +303,14 @@ class Switch:
         self.mode = epoch.to_mode
         duration = now - epoch.began_at
         stragglers = [Pair(receiver, sender) for receiver, sender in sorted(epoch.stragglers)]
-        self._emit(
-            Notify(
-                self._participants.ids(),
-                "epoch.commit",
-                EpochCommit(
-                    epoch=epoch.number,
-                    mode=epoch.to_mode,
-                    duration_ms=round(duration * 1000),
-                    stragglers=stragglers,
-                    linger_ms=round(self._settings.linger_s * 1000),
-                ),
-            )
+        commit = EpochCommit(
+            epoch=epoch.number,
+            mode=epoch.to_mode,
+            duration_ms=round(duration * 1000),
+            stragglers=stragglers,
+            linger_ms=round(self._settings.linger_s * 1000),
         )
+        self._tell("epoch.commit", commit)
         self._poor = False
         if epoch.to_mode == "p2p":
             self._p2p_pair = set(epoch.members)
@@ -349,7 +345,7 @@ class Switch:
                 )
             )
         if record.max_video_gap_ms is None and record.max_audio_gap_ms is None:
-            self._emit(Notify(self._participants.ids(), "switch.recorded", record.message()))
+            self._tell("switch.recorded", record.message())
         else:
             self._tell_gaps(record, now)
 
@@ -357,7 +353,7 @@ class Switch:
         epoch.release()
         self.epoch = None
         end = EpochEnd(epoch=epoch.number, mode=self.mode, reason=epoch.reason)
-        self._emit(Notify(self._participants.ids(), "epoch.release", end))
+        self._tell("epoch.release", end)
         if self.mode == "p2p":
             self._emit(Forward(False))
 
@@ -371,7 +367,7 @@ class Switch:
             self._returns += 1
             self._requested = None if self._requested == "p2p" else self._requested
         end = EpochEnd(epoch=epoch.number, mode=self.mode, reason=reason)
-        self._emit(Notify(self._participants.ids(), "epoch.abort", end))
+        self._tell("epoch.abort", end)
         if epoch.to_mode == "sfu":
             self._emit(Forward(False))
 
@@ -430,6 +426,11 @@ class Switch:
             participants=everyone,
         )
 
+    def _tell(self, method: str, params: Wire) -> None:
+        everyone = self._participants.ids()
+        if everyone:
+            self._emit(Notify(everyone, method, params))
+
     def _tell_gaps(self, record: _Record, now: float) -> None:
         self._emit(
             Persist(
@@ -442,7 +443,7 @@ class Switch:
                 )
             )
         )
-        self._emit(Notify(self._participants.ids(), "switch.recorded", record.message()))
+        self._tell("switch.recorded", record.message())
 
 
 def _larger(known: float | None, said: float | None) -> float | None:
