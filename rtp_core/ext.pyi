@@ -59,7 +59,7 @@ def abs_send_time_at(now_us: int) -> int:
     """Microseconds as 24-bit 6.18 fixed-point seconds."""
 
 def write(
-    elements: Mapping[int, bytes],
+    elements: Mapping[Kind, bytes],
     map: Map,
     *,
     mid: bytes = b"",

@@ -30,6 +30,7 @@ cdef enum:
     STATUS_REPLAY_FAIL = 9
     STATUS_REPLAY_OLD = 10
     STATUS_NO_CONTEXT = 13
+    STATUS_CANT_CHECK = 14  # SRTCP that says it isn't encrypted
     STATUS_PARSE_ERROR = 21
     STATUS_INDEX_OLD = 26
     RTCP_HEADER_LEN = 8
@@ -48,7 +49,7 @@ cdef Remove remove_stream = <Remove>native_symbol("srtp_remove_stream")
 cdef int verdict_of(int status) noexcept nogil:
     if status == STATUS_OK:
         return SRTP_OK
-    if status == STATUS_AUTH_FAIL:
+    if status == STATUS_AUTH_FAIL or status == STATUS_CANT_CHECK:
         return SRTP_AUTH_FAIL
     if status == STATUS_REPLAY_FAIL or status == STATUS_REPLAY_OLD or status == STATUS_INDEX_OLD:
         return SRTP_REPLAY

@@ -154,7 +154,7 @@ cdef int read_attribute(StunMessage* msg, int kind, const uint8_t* value, int le
 cdef int stun_parse(const uint8_t* data, int len, StunMessage* msg) noexcept nogil:
     cdef int at = STUN_HEADER_LEN, kind, size
     cdef uint16_t type
-    if len < STUN_HEADER_LEN or data[0] > 3 or load32(data + 4) != MAGIC_COOKIE:
+    if len < STUN_HEADER_LEN or data[0] >> 6 or load32(data + 4) != MAGIC_COOKIE:
         return STUN_NOT_STUN
     size = load16(data + 2)
     if size & 3 or size != len - STUN_HEADER_LEN:
