@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import datetime
 import errno
-import fcntl
 import importlib.metadata
-import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +43,6 @@ log = structlog.get_logger("app")
 RECONNECT_AFTER_MS = 1500
 _CONNECTIONS_S = 1.2  # for closing all WebSockets
 _CALLS_S = 1.0
-_FLUSH_S = 1.5
 
 WEB = Path(__file__).parent / "web"
 
@@ -72,7 +69,6 @@ class Parts:
 
     open_storage: Callable[[Config], AbstractAsyncContextManager[Any]]
     make_media: Callable[[Config], Any]
-    extra_health: dict[str, Callable[[], str]] = field(default_factory=dict)
 
 
 def version() -> str:
@@ -91,20 +87,16 @@ async def run(
 ) -> None:
     """Serve until `stop` is set. Raises ConfigError for what a person has to mend first."""
     parts = parts or real_parts()
-    with _own_data_dir(config.data_dir):
-        tokens = Tokens(config.auth, secret=load_secret(config.auth, config.data_dir), dev=config.dev)
-        listeners = await _bind(config)
-        try:
-            async with parts.open_storage(config) as storage, _running_media(config, parts) as media:
-                app = _App(config, tokens, storage, media, listeners)
-                await app.serve(stop, started)
-                with trio.move_on_after(_FLUSH_S) as flush:
-                    await storage.recorder.flush()
-                if flush.cancelled_caught:
-                    log.warning("flush_late", hint="what was not written is kept on disk for the next start")
-        finally:
-            for listener in listeners:
-                listener.socket.close()
+    _make_data_dir(config.data_dir)
+    tokens = Tokens(config.auth, secret=load_secret(config.auth, config.data_dir), dev=config.dev)
+    listeners = await _bind(config)
+    try:
+        async with parts.open_storage(config) as storage, _running_media(config, parts) as media:
+            app = _App(config, tokens, storage, media, listeners)
+            await app.serve(stop, started)
+    finally:
+        for listener in listeners:
+            listener.socket.close()
 
 
 class _App:
@@ -167,7 +159,9 @@ class _App:
     def _router(self) -> Router:
         health = Health(
             version=self._version,
-            parts={"database": lambda: _state(self._storage), "media": lambda: _state(self._media)},
+            vital={"media": lambda: "ok" if self._media.running else "stopped"},
+            # Calls go on without it: what they would write waits on disk.
+            other={"database": lambda: "ok" if self._storage.recorder.connected else "unavailable"},
         )
         metrics = Metrics(
             {
@@ -176,7 +170,7 @@ class _App:
                 "websocket": ("counter", lambda: self._door.counters),
                 "websocket_now": ("gauge", lambda: {"connections": self._door.open_connections}),
                 "rooms": ("gauge", self._directory.stats),
-                "recorder": ("gauge", lambda: _figures(self._storage.recorder)),
+                "recorder": ("gauge", lambda: msgspec.structs.asdict(self._storage.recorder.stats())),
                 "media": ("gauge", self._media.stats),
             },
             version=self._version,
@@ -240,7 +234,11 @@ def real_parts() -> Parts:
     async def storage(config: Config) -> AsyncIterator[Any]:
         from server.db.storage import open_storage
 
-        async with open_storage(data_dir=config.data_dir, database_url=config.database.url) as opened:
+        async with open_storage(
+            data_dir=config.data_dir,
+            database_url=config.database.url,
+            postgres_binaries=config.database.binaries,
+        ) as opened:
             yield opened
 
     def media(config: Config) -> Any:
@@ -291,40 +289,14 @@ def _port_error(setting: str, port: int, flag: str, error: BaseException) -> Con
     return ConfigError(f"{setting} = {port}: cannot be listened on: {error}")
 
 
-@contextmanager
-def _own_data_dir(path: Path) -> Iterator[None]:
-    """Exclusive use of it: a second server would take the first one's PostgreSQL for a stale one."""
+def _make_data_dir(path: Path) -> None:
     try:
         # Others may pass through but not look: the embedded PostgreSQL may run as another user.
         path.mkdir(mode=0o711, parents=True, exist_ok=True)
-        descriptor = os.open(path / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ConfigError(
             f"data_dir = {path}: {error.strerror}; choose a folder that this user may write by --data-dir"
         ) from None
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
-            raise ConfigError(
-                f"data_dir = {path}: is in use by another server (process {holder or 'unknown'})"
-            ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _state(part: Any) -> str:
-    state = getattr(part, "health", None)
-    return str(state()) if callable(state) else "ok"
-
-
-def _figures(part: Any) -> dict[str, Any]:
-    figures = getattr(part, "stats", None)
-    return dict(figures()) if callable(figures) else {}
 
 
 def _host_names() -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from server.cli import doctor, serve, token
 from server.cli import version as version_command
+from server.cli.settings import add_settings_everywhere, settings_from
 from server.errors import ConfigError
 
 
@@ -24,9 +25,17 @@ def build_parser() -> argparse.ArgumentParser:
     for module in (serve, token, doctor, version_command):
         module.add_parser(commands)
     db.add_parser(commands)
-    db_parser = commands.choices["db"]
-    db_parser.set_defaults(run=db.run)
+    add_settings_everywhere(commands.choices["db"])
+    commands.choices["db"].set_defaults(run=_run_db)
     return parser
+
+
+def _run_db(args: argparse.Namespace) -> int:
+    from server.cli import db
+
+    config = settings_from(args)
+    args.data_dir, args.database_url = config.data_dir, config.database.url
+    return db.run(args)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from server.app import Started
     from server.config import Config
 
+_INDENT = " " * 22
+
 
 def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     parser = commands.add_parser("serve", help="run the server", allow_abbrev=False)
@@ -34,9 +36,11 @@ def run(args: argparse.Namespace) -> int:
     try:
         trio.run(_serve, config)
     except BaseExceptionGroup as group:
-        mistakes = group.subgroup(ConfigError)
-        if mistakes is not None and group.split(ConfigError)[1] is None:
-            raise next(_leaves(mistakes)) from None
+        from server.db.errors import DatabaseError
+
+        errors = list(_leaves(group))
+        if all(isinstance(error, (ConfigError, DatabaseError)) for error in errors):
+            raise ConfigError(str(errors[0])) from None  # one clear line, whichever part said it
         structlog.get_logger("app").critical("server_failed", exc_info=group)
         return 1
     return 0
@@ -87,14 +91,14 @@ def _lines(started: Started) -> Iterator[str]:
         urls = "  ".join(f"https://{_bracketed(host)}:{started.port}/" for host in hosts)
         yield f"  on other machines   {urls}"
         if started.self_signed:
-            yield "                      self-signed: browsers warn once; --certificate and --key bring your own"
+            yield f"{_INDENT}self-signed: browsers warn once; --certificate and --key bring your own"
     tcp = " and TCP" if started.media_tcp_port is not None else ""
     yield f"  media               UDP{tcp} port {started.media_udp_port}"
     yield f"  database            {started.database}"
     if started.dev:
         yield "  guests              --dev is on: anybody who reaches this server may call"
         if hosts:
-            yield "  WARNING             other machines reach this server too: use --dev on trusted networks only"
+            yield "  WARNING             other machines reach it: use --dev on trusted networks only"
     else:
         yield f"  a link for somebody tandem token --room ROOM --name NAME --data-dir {started.data_dir}"
     yield "  Ctrl-C stops it."

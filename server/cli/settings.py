@@ -44,6 +44,21 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_settings_everywhere(parser: argparse.ArgumentParser) -> None:
+    """For a command with sub-commands: the flags may stand before or after the sub-command's name."""
+    add_settings(parser)
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                taken = {option for a in inner._actions for option in a.option_strings}
+                flags = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+                add_settings(flags)
+                for flag in flags._actions:
+                    if not taken.intersection(flag.option_strings):
+                        flag.default = argparse.SUPPRESS  # absent here must not undo what stood before
+                        inner._add_action(flag)
+
+
 def settings_from(args: argparse.Namespace) -> Config:
     """The configuration from file, environment and these arguments. Raises ConfigError."""
     flags: list[tuple[str, str | list[str] | bool]] = []

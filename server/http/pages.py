@@ -16,17 +16,26 @@ Source = Callable[[], Mapping[str, Any]]
 
 
 class Health:
-    """200 while every part answers "ok", else 503; the body tells which does not."""
+    """503 when a vital part does not answer "ok"; the body tells the state of every part."""
 
-    def __init__(self, *, version: str, parts: Mapping[str, Callable[[], str]]) -> None:
+    def __init__(
+        self,
+        *,
+        version: str,
+        vital: Mapping[str, Callable[[], str]],
+        other: Mapping[str, Callable[[], str]],
+    ) -> None:
         self._version = version
-        self._parts = parts
+        self._vital = vital
+        self._other = other
 
     async def __call__(self, request: Request) -> Response:
-        states = {name: read() for name, read in self._parts.items()}
-        good = all(state == "ok" for state in states.values())
-        body = {"status": "ok" if good else "degraded", "version": self._version, **states}
-        return json(200 if good else 503, body)
+        vital = {name: read() for name, read in self._vital.items()}
+        other = {name: read() for name, read in self._other.items()}
+        alive = all(state == "ok" for state in vital.values())
+        status = "failed" if not alive else "ok" if set(other.values()) <= {"ok"} else "degraded"
+        body = {"status": status, "version": self._version, **vital, **other}
+        return json(200 if alive else 503, body)
 
 
 class Metrics:

@@ -21,7 +21,7 @@ from msgspec import Meta
 
 from server.errors import ClientError, ConfigError
 from server.session.identity import Grants, Identity
-from server.signaling.messages import Hello, Id, RoomId
+from server.signaling.messages import Hello, Id
 from server.signaling.settings import AuthSettings
 
 Can = Literal["start", "publish", "end", "admin"]
@@ -30,8 +30,11 @@ SECRET_FILE = "token-secret"
 _MAX_NAME = 64
 
 
+Room = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^(\*|[A-Za-z0-9._~-]+)$")]  # RoomId or "*"
+
+
 class Claims(msgspec.Struct, omit_defaults=True):
-    room: RoomId | Literal["*"]
+    room: Room
     exp: float
     sub: Id | None = None
     name: Annotated[str, Meta(max_length=256)] = ""

@@ -312,4 +312,3 @@ class Connection:
                     left -= len(data)
             except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
                 return
-
