@@ -22,6 +22,7 @@ from server.rtc.dtls_records import pack_records, whole_records_untrusted
 from server.rtc.parameters import DtlsRole, Fingerprint
 
 MTU: Final = 1200  # bytes of UDP payload; fits every path that IPv6 guarantees, with room for a tunnel
+MIN_MTU: Final = 256  # bytes; OpenSSL's own floor
 HANDSHAKE_TIMEOUT: Final = 30.0  # s from the first datagram in either direction
 
 # Master key and master salt lengths in bytes: RFC 5764, section 4.1.2, and RFC 7714, section 14.2.
@@ -64,7 +65,12 @@ class DtlsSession:
         *,
         mtu: int = MTU,
     ) -> None:
-        """ValueError if none of the fingerprints is of a hash in `certificate.HASHES`."""
+        """ValueError if none of the fingerprints is of a hash in `certificate.HASHES`, or `mtu` is too small.
+
+        `mtu` is in bytes of UDP payload.
+        """
+        if mtu < MIN_MTU:
+            raise ValueError(f"OpenSSL sends nothing with an MTU below {MIN_MTU}")
         self.role: Final[LocalRole] = role
         self._expected = _strongest(fingerprints)
         self._mtu = mtu
