@@ -47,10 +47,10 @@ cdef int rewrite_packet(Rewrite* state, uint16_t seq, uint32_t timestamp, int64_
 # A packet that is not forwarded on purpose: those after it close up. (One behind the newest packet has left
 # its gap already.)
 cdef void rewrite_drop(Rewrite* state, uint16_t seq) noexcept nogil
-# Same source, packets were left out (pause, jump of its sequence numbers): the next packet follows on by +1,
-# and timestamps stay on the source's clock.
+# Same source after a pause: the next packet follows on by +1, and timestamps stay on the source's clock.
 cdef void rewrite_resume(Rewrite* state) noexcept nogil
-# Another source: the next packet follows on by +1, its timestamp by the time that has passed.
+# Another source, or the same one began numbering anew: the next packet follows on by +1, its timestamp by the
+# time that has passed.
 cdef void rewrite_switch(Rewrite* state) noexcept nogil
 # Which packet of the present source went out as `out_seq`, and what to add to its timestamp. False: none
 # that is remembered.
