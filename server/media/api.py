@@ -84,11 +84,12 @@ class WebRtcTransport(Protocol):
     id: str
     direction: Direction
     state: TransportState
-    protocol: Literal["udp", "tcp"] | None  # of the selected path
     ice: IceParameters
     fingerprint: Fingerprint  # the server's certificate, sha-256
     closed: bool
 
+    @property
+    def protocol(self) -> Literal["udp", "tcp"] | None: ...  # of the selected path
     def connect(self, remote: DtlsParameters) -> None:
         """Start DTLS with these fingerprints and role. Again with the same: nothing; others: ValueError."""
 

@@ -1,0 +1,75 @@
+"""A room's media: its transports, and the listener that hears of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import structlog
+
+from server.ids import cuid
+from server.media.api import RouterListener
+from server.media.streams import Producer, extension_ids
+from server.media.transport import Transport
+from server.rtc.parameters import Direction
+
+if TYPE_CHECKING:
+    from server.media import api
+    from server.media.bridge import Media
+
+log = structlog.get_logger(__name__)
+
+
+class Router:
+    def __init__(self, media: Media, listener: RouterListener) -> None:
+        self.id = cuid()
+        self.media = media
+        self.rtp_capabilities = media.rtp_capabilities
+        self.closed = False
+        self._listener = listener
+        self._transports: dict[int, Transport] = {}
+        self.handle = media.core.add_router(extension_ids(self.rtp_capabilities.header_extensions))
+
+    def create_transport(self, direction: Direction) -> Transport:
+        if self.closed:
+            raise ValueError("the router is closed")
+        transport = Transport(self, direction)
+        self._transports[transport.handle] = transport
+        self.media.objects[transport.handle] = transport
+        return transport
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        for transport in list(self._transports.values()):
+            transport.close()
+        self.closed = True
+        self.media.objects.pop(self.handle, None)
+        self.media.core.remove(self.handle)
+
+    def forget(self, transport: Transport) -> None:
+        """It has closed itself."""
+        self._transports.pop(transport.handle, None)
+
+    def tell(self, call: Callable[[RouterListener], None]) -> None:
+        """A listener's mistake is logged and costs nobody else anything."""
+        if self.closed:
+            return
+        try:
+            call(self._listener)
+        except Exception:
+            log.exception("router_listener_failed", router=self.id)
+
+    def on_speaker(self, handle: int | None) -> None:
+        producer = None if handle is None else self.media.objects.get(handle)
+        if producer is None or isinstance(producer, Producer):
+            self.tell(lambda listener: listener.on_active_speaker(producer))
+
+    def on_levels(self, levels: list[tuple[int, float]]) -> None:
+        named: list[tuple[api.Producer, float]] = [
+            (producer, level)
+            for handle, level in levels
+            if isinstance(producer := self.media.objects.get(handle), Producer)
+        ]
+        if named:
+            self.tell(lambda listener: listener.on_audio_levels(named))

@@ -1,0 +1,22 @@
+"""What the media server is told at its start. Plain data; units in names."""
+
+from __future__ import annotations
+
+import msgspec
+
+DEFAULT_CODECS = ("opus", "VP8", "VP9", "H264", "AV1")
+
+
+class MediaSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """`announce` wins over detection: the addresses that clients reach this machine by."""
+
+    addresses: tuple[str, ...] = ()  # to listen on; empty: all, IPv4 and IPv6
+    udp_port: int = 0  # 0: any free one
+    tcp_port: int | None = 0  # None: no ICE-TCP; 0: any free one
+    announce: tuple[str, ...] = ()  # addresses for candidates; empty: this machine's own
+    codecs: tuple[str, ...] = DEFAULT_CODECS
+    max_transports: int = 4096
+    max_tcp_connections: int = 1024
+    disconnected_s: float = 15.0  # without a valid ICE check
+    failed_s: float = 30.0
+    socket_buffer_bytes: int = 4 * 1024 * 1024  # asked for in both directions; the kernel may grant less
