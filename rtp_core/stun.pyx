@@ -370,10 +370,21 @@ cdef StunAddress as_address(object address) except *:
     return out
 
 
+cdef bytes BLANK_HEADER = bytes(STUN_HEADER_LEN)
+
+
 cdef class Message:
     """One parsed message; it keeps the bytes that it points into."""
     cdef StunMessage msg
     cdef readonly bytes data
+
+    def __cinit__(self):
+        # An empty request until it is filled, so that no method meets a NULL.
+        self.data = BLANK_HEADER
+        self.msg.data = self.data
+        self.msg.len = STUN_HEADER_LEN
+        self.msg.transaction_id = self.msg.data + 8
+        self.msg.ufrag_len = -1
 
     @property
     def cls(self):
