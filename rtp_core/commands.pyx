@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+from rtp_core.atomic cimport peek32
 from rtp_core.cache cimport cache_free, cache_init, guard_init
 from rtp_core.egress cimport send_plain
 from rtp_core.ext cimport EXT_KINDS, ext_map_set
@@ -19,7 +20,7 @@ from rtp_core.objects cimport (
 )
 from rtp_core.reception cimport reception_init
 from rtp_core.rewrite cimport rewrite_init, rewrite_resume
-from rtp_core.ring cimport ring_peek, ring_release
+from rtp_core.ring cimport bell_ring, ring_peek, ring_release
 from rtp_core.route cimport map_remove, map_set
 from rtp_core.srtp cimport SrtpContext
 from rtp_core.upstream cimport request_keyframe, request_keyframes_for
@@ -376,4 +377,6 @@ cdef int commands_apply(Core* core, int64_t now, int limit) noexcept nogil:
         ring_release(&core.commands)
         count += 1
     core.counters.commands += count
+    if count and peek32(&core.backlogged):
+        bell_ring(&core.event_bell)  # there is room again
     return count

@@ -30,6 +30,7 @@ from rtp_core.twcc cimport TwccLog, twcc_arrived, twcc_init
 from rtp_core.upstream cimport request_keyframe
 
 cdef enum:
+    CROWDED = 48  # SSRCs of one transport
     FORMER_US = 2_000_000  # stragglers of an SSRC that was replaced are dropped for so long
 
 
@@ -64,8 +65,6 @@ cdef void unbind_ssrc(Transport* transport, uint32_t ssrc) noexcept nogil:
     if entry != NULL:
         transport.ssrc_count -= 1
         entry[0] = transport.ssrcs[transport.ssrc_count]
-        if transport.srtp != NULL:
-            srtp_forget_in(transport.srtp, ssrc)
 
 
 cdef void unbind_producer(Transport* transport, Producer* producer) noexcept nogil:
@@ -83,6 +82,7 @@ cdef void replace_source(Core* core, Producer* producer, int64_t now, uint32_t s
     producer.former_ssrc = producer.ssrc
     producer.switched_us = now
     unbind_ssrc(producer.transport, producer.former_ssrc)
+    srtp_forget_in(producer.transport.srtp, producer.former_ssrc)
     if producer.nack != NULL:
         nack_init(producer.nack)
     reception_init(&producer.reception, producer.clock_rate)
@@ -188,7 +188,10 @@ cdef void forward_receive(Core* core, Transport* transport, int64_t now, uint8_t
         if entry == NULL:
             core.counters.unknown_ssrc += 1
             transport.dropped += 1
-            srtp_forget_in(transport.srtp, header.ssrc)  # an unrouted SSRC takes no room
+            # The rollover counter of an SSRC must survive until a producer wants it (a sender that goes on while
+            # the call is peer to peer), so it is forgotten only where many such SSRCs crowd the others out.
+            if transport.srtp.ssrc_count > CROWDED:
+                srtp_forget_in(transport.srtp, header.ssrc)
             return
     producer = entry.producer
     if producer.payload_index[header.payload_type & 0x7F] == NO_PAYLOAD:

@@ -289,6 +289,7 @@ cdef struct Core:
     Ring dirty  # engine -> Trio: handles; as many slots as there can be objects, so it never overflows
     Bell command_bell
     Bell event_bell
+    uint32_t backlogged  # the Trio thread has commands that the ring had no room for
     Map64 by_ufrag
     Map64 by_path
     Map64 by_ssrc  # (transport index, SSRC) -> consumer index

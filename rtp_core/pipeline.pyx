@@ -181,6 +181,7 @@ cdef class Pipeline:
             slot = ring_claim(&self.core.commands)
         if slot == NULL:
             self.backlog.append(PyBytes_FromStringAndSize(<char*>command, sizeof(Command)))
+            exchange32(&self.core.backlogged, 1)
         else:
             memcpy(slot, command, sizeof(Command))
             ring_publish(&self.core.commands)
@@ -196,6 +197,8 @@ cdef class Pipeline:
             memcpy(slot, PyBytes_AsString(self.backlog[0]), sizeof(Command))
             ring_publish(&self.core.commands)
             self.backlog.popleft()
+        if not self.backlog and exchange32(&self.core.backlogged, 0) == 0:
+            return
         bell_ring(&self.core.command_bell)
 
     def add_router(self, dict extensions) -> int:

@@ -1,0 +1,254 @@
+"""The IO shell: one native thread that owns the sockets and the clock, and never holds the GIL.
+
+UDP sockets are waited for by poll and are in no epoll set, which would cost every sent packet 7 %. Everything
+else (bell, listeners, connections) sits in one epoll set, which itself is one more descriptor of that poll.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+from rtp_core.atomic cimport exchange32, peek32
+from rtp_core.commands cimport commands_apply
+from rtp_core.egress cimport egress_flush
+from rtp_core.objects cimport NEVER, SLOT_SIZE, Core, OutPacket, Outbox
+from rtp_core.pipeline cimport Pipeline, pipeline_receive, pipeline_tick
+from rtp_core.ring cimport bell_answer, bell_ring, ring_used
+from rtp_core.route cimport Path, is_ipv4
+from rtp_core.sys cimport (
+    BATCH, EAGAIN, EINTR, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLLIN, POLLIN, Batch, clock_us, close, epoll_create1,
+    epoll_ctl, epoll_event, epoll_wait, errno, poll_us, pollfd, prepare, receive_batch, received_at, send_batch,
+)
+from rtp_core.tcp cimport (
+    FIRST_TAG, TcpTable, tcp_accept, tcp_free, tcp_init, tcp_ready, tcp_send, tcp_sweep,
+)
+
+cdef enum:
+    MAX_UDP = 8
+    MAX_LISTENERS = 8
+    ROUNDS = 4  # batches read from one socket before the others get their turn
+    LONGEST_US = 1_000_000  # the loop looks at its clocks at least so often
+    BELL_TAG = 0
+    LISTENER_TAG = 1  # and following
+
+cdef struct Io:
+    Core* core
+    int udp[MAX_UDP]
+    int udp_count
+    int listeners[MAX_LISTENERS]
+    int listener_count
+    int epoll_fd
+    int64_t now
+    uint32_t stop
+    TcpTable tcp
+    Batch* incoming
+    Batch* outgoing
+    uint8_t* arena  # of incoming packets
+
+
+cdef void send_udp(Io* io, int fd, int count) noexcept nogil:
+    """Sends the prepared messages. One that the kernel refuses is skipped; a full buffer loses the rest."""
+    cdef int done = 0
+    cdef int sent
+    while done < count:
+        sent = send_batch(fd, io.outgoing, done, count - done)
+        if sent > 0:
+            done += sent
+        elif errno == EINTR:
+            continue
+        elif errno == EAGAIN:
+            io.core.counters.send_full += count - done
+            return
+        else:
+            io.core.counters.send_errors += 1
+            done += 1
+
+
+cdef void flush(void* context, Outbox* out) noexcept nogil:
+    """In order, in runs of one socket. Grouping by destination (GSO) has its place here."""
+    cdef Io* io = <Io*>context
+    cdef uint32_t i
+    cdef int count = 0
+    cdef int fd = -1
+    cdef int wanted
+    cdef OutPacket* packet
+    for i in range(out.count):
+        packet = &out.packets[i]
+        if packet.path.channel:
+            if not tcp_send(io.core, &io.tcp, packet.path.channel, packet.data, packet.size, io.now):
+                io.core.counters.send_errors += 1
+            continue
+        if packet.path.socket >= io.udp_count:
+            continue
+        wanted = io.udp[packet.path.socket]
+        if count == BATCH or (count and wanted != fd):
+            send_udp(io, fd, count)
+            count = 0
+        fd = wanted
+        prepare(io.outgoing, count, packet.data, packet.size, packet.path.remote.ip, packet.path.remote.port,
+                packet.path.remote.scope, packet.path.local_ip, is_ipv4(packet.path.remote.ip))
+        count += 1
+    if count:
+        send_udp(io, fd, count)
+
+
+cdef void read_udp(Io* io, int index) noexcept nogil:
+    cdef int rounds = ROUNDS
+    cdef int count, i, size
+    cdef Path path
+    memset(&path, 0, sizeof(Path))
+    path.socket = index
+    while rounds:
+        rounds -= 1
+        count = receive_batch(io.udp[index], io.incoming, io.arena, SLOT_SIZE)
+        if count < 0:
+            if errno != EAGAIN and errno != EINTR:
+                io.core.counters.receive_errors += 1
+            return
+        for i in range(count):
+            size = received_at(io.incoming, i, path.remote.ip, &path.remote.port, &path.remote.scope, path.local_ip)
+            if size < 0:
+                io.core.counters.oversize += 1
+            else:
+                pipeline_receive(io.core, io.now, &path, io.arena + <size_t>i * SLOT_SIZE, size)
+        egress_flush(io.core)
+        if count < BATCH:
+            return
+        io.now = clock_us(0)
+
+
+cdef void read_others(Io* io) noexcept nogil:
+    cdef epoll_event events[64]
+    cdef int count = epoll_wait(io.epoll_fd, events, 64, 0)
+    cdef int i
+    cdef uint64_t tag
+    for i in range(count):
+        tag = events[i].data.u64
+        if tag == BELL_TAG:
+            bell_answer(&io.core.command_bell)
+        elif tag < FIRST_TAG:
+            tcp_accept(io.core, &io.tcp, io.listeners[tag - LISTENER_TAG], io.now)
+        else:
+            tcp_ready(io.core, &io.tcp, <uint32_t>(tag - FIRST_TAG), events[i].events, io.now)
+
+
+cdef int watch(Io* io, int fd, uint64_t tag) noexcept nogil:
+    cdef epoll_event event
+    event.events = EPOLLIN
+    event.data.u64 = tag
+    return epoll_ctl(io.epoll_fd, EPOLL_CTL_ADD, fd, &event)
+
+
+cdef void loop(Io* io) noexcept nogil:
+    cdef pollfd fds[MAX_UDP + 1]
+    cdef int i, ready
+    cdef int64_t due, wait, took
+    cdef Core* core = io.core
+    for i in range(io.udp_count):
+        fds[i].fd = io.udp[i]
+        fds[i].events = POLLIN
+    fds[io.udp_count].fd = io.epoll_fd
+    fds[io.udp_count].events = POLLIN
+    io.now = clock_us(0)
+    while not peek32(&io.stop):
+        due = pipeline_tick(core, io.now)
+        egress_flush(core)
+        took = clock_us(0)
+        if <uint64_t>(took - io.now) > core.counters.late_us_max:
+            core.counters.late_us_max = <uint64_t>(took - io.now)
+        wait = due - took if due != NEVER else LONGEST_US
+        if wait > LONGEST_US:
+            wait = LONGEST_US
+        if wait < 0 or ring_used(&core.commands):
+            wait = 0
+        ready = poll_us(fds, io.udp_count + 1, wait)
+        io.now = clock_us(0)
+        core.wall_offset_us = clock_us(1) - io.now
+        core.counters.loops += 1
+        if ready > 0:
+            for i in range(io.udp_count):
+                if fds[i].revents:
+                    read_udp(io, i)
+            if fds[io.udp_count].revents:
+                read_others(io)
+        commands_apply(core, io.now, 256)
+        tcp_sweep(core, &io.tcp, io.now)
+        egress_flush(core)
+
+
+cdef class Engine:
+    """Runs a pipeline over sockets. The caller owns the sockets and closes them after `run` has returned.
+
+    `udp_fds` are bound, non-blocking and have IP_PKTINFO (IPV6_RECVPKTINFO) set; `tcp_fds` listen.
+    """
+
+    cdef Io io
+    cdef Pipeline pipeline
+    cdef bint running
+
+    def __cinit__(self, Pipeline pipeline not None, list udp_fds, list tcp_fds, *, int tcp_connections=1024):
+        if len(udp_fds) > MAX_UDP or len(tcp_fds) > MAX_LISTENERS or tcp_connections < 1:
+            raise ValueError(f"at most {MAX_UDP} UDP sockets and {MAX_LISTENERS} listeners")
+        if pipeline.attached:
+            raise RuntimeError("another engine steps this pipeline")
+        self.io.epoll_fd = -1
+        self.io.core = pipeline.core
+        self.io.incoming = <Batch*>calloc(1, sizeof(Batch))
+        self.io.outgoing = <Batch*>calloc(1, sizeof(Batch))
+        self.io.arena = <uint8_t*>calloc(BATCH, SLOT_SIZE)
+        if self.io.incoming == NULL or self.io.outgoing == NULL or self.io.arena == NULL:
+            raise MemoryError
+        for i, fd in enumerate(udp_fds):
+            self.io.udp[<int>i] = fd
+        self.io.udp_count = len(udp_fds)
+        for i, fd in enumerate(tcp_fds):
+            self.io.listeners[<int>i] = fd
+        self.io.listener_count = len(tcp_fds)
+        self.io.epoll_fd = epoll_create1(EPOLL_CLOEXEC)
+        if self.io.epoll_fd < 0 or tcp_init(&self.io.tcp, <uint32_t>tcp_connections, self.io.epoll_fd) != 0:
+            raise OSError(errno, "no epoll set for the media engine")
+        if pipeline.core.command_bell.fd < 0 or watch(&self.io, pipeline.core.command_bell.fd, BELL_TAG) != 0:
+            raise OSError(errno, "the pipeline needs its bells before an engine")
+        for i in range(self.io.listener_count):
+            if watch(&self.io, self.io.listeners[<int>i], LISTENER_TAG + i) != 0:
+                raise OSError(errno, "a listener cannot be watched")
+        pipeline.core.out.flush = flush
+        pipeline.core.out.context = &self.io
+        pipeline.attached = True
+        self.pipeline = pipeline
+
+    def __dealloc__(self):
+        if self.pipeline is not None:
+            self.pipeline.core.out.flush = NULL
+        if self.io.epoll_fd >= 0:
+            tcp_free(self.io.core, &self.io.tcp)
+            close(self.io.epoll_fd)
+        free(self.io.incoming)
+        free(self.io.outgoing)
+        free(self.io.arena)
+
+    def run(self) -> None:
+        """The thread's whole life: returns after `stop`, with all TCP connections closed."""
+        if self.running:
+            raise RuntimeError("this engine runs already")
+        self.running = True
+        with nogil:
+            loop(&self.io)
+            tcp_free(self.io.core, &self.io.tcp)
+        self.pipeline.core.out.flush = NULL
+        self.pipeline.attached = False
+
+    def stop(self) -> None:
+        """From any thread."""
+        exchange32(&self.io.stop, 1)
+        exchange32(&self.io.core.command_bell.rung, 0)
+        bell_ring(&self.io.core.command_bell)
+
+    @property
+    def tcp_connections(self) -> int:
+        return self.io.tcp.count
+
+
+def monotonic_us() -> int:
+    """The engine's clock, in microseconds."""
+    return clock_us(0)

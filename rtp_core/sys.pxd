@@ -1,0 +1,236 @@
+"""The system calls of the engine's thread (Linux)."""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from rtp_core.route cimport Path
+
+cdef extern from "errno.h" nogil:
+    int errno
+    enum: EAGAIN
+    enum: EINTR
+    enum: EMSGSIZE
+    enum: ENOBUFS
+
+cdef extern from "unistd.h" nogil:
+    int close(int fd)
+    ssize_t read(int fd, void* data, size_t size)
+    ssize_t write(int fd, const void* data, size_t size)
+
+cdef extern from "sys/epoll.h" nogil:
+    ctypedef union epoll_data:
+        uint64_t u64
+    cdef struct epoll_event:
+        uint32_t events
+        epoll_data data
+    enum: EPOLLIN
+    enum: EPOLLOUT
+    enum: EPOLLERR
+    enum: EPOLLHUP
+    enum: EPOLLRDHUP
+    enum: EPOLL_CTL_ADD
+    enum: EPOLL_CTL_MOD
+    enum: EPOLL_CTL_DEL
+    enum: EPOLL_CLOEXEC
+    int epoll_create1(int flags)
+    int epoll_ctl(int epoll, int op, int fd, epoll_event* event)
+    int epoll_wait(int epoll, epoll_event* events, int count, int timeout_ms)
+
+cdef extern from *:
+    """
+    #ifndef TANDEM_SYS
+    #define TANDEM_SYS
+    #ifndef _GNU_SOURCE
+    #define _GNU_SOURCE
+    #endif
+    #include <arpa/inet.h>
+    #include <errno.h>
+    #include <netinet/in.h>
+    #include <netinet/tcp.h>
+    #include <poll.h>
+    #include <string.h>
+    #include <sys/socket.h>
+    #include <sys/uio.h>
+    #include <time.h>
+    #include <unistd.h>
+    #include <stdint.h>
+
+    #define TDM_BATCH 64
+
+    typedef struct {
+        struct mmsghdr messages[TDM_BATCH];
+        struct iovec parts[TDM_BATCH];
+        struct sockaddr_in6 names[TDM_BATCH];
+        char control[TDM_BATCH][64] __attribute__((aligned(16)));
+    } tdm_batch;
+
+    static inline int64_t tdm_clock_us(int which) {
+        struct timespec t;
+        clock_gettime(which ? CLOCK_REALTIME : CLOCK_MONOTONIC, &t);
+        return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+    }
+
+    static inline int tdm_poll(struct pollfd *fds, int count, int64_t timeout_us) {
+        struct timespec t;
+        t.tv_sec = timeout_us / 1000000;
+        t.tv_nsec = (timeout_us % 1000000) * 1000;
+        return ppoll(fds, (nfds_t)count, timeout_us < 0 ? NULL : &t, NULL);
+    }
+
+    static inline void tdm_read_name(const struct sockaddr *sa, uint8_t *ip, uint16_t *port, uint32_t *scope) {
+        *scope = 0;
+        if (sa->sa_family == AF_INET) {
+            const struct sockaddr_in *v4 = (const struct sockaddr_in *)sa;
+            memset(ip, 0, 10);
+            ip[10] = ip[11] = 0xff;
+            memcpy(ip + 12, &v4->sin_addr, 4);
+            *port = ntohs(v4->sin_port);
+        } else {
+            const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)sa;
+            memcpy(ip, &v6->sin6_addr, 16);
+            *port = ntohs(v6->sin6_port);
+            *scope = v6->sin6_scope_id;
+        }
+    }
+
+    /* Receives up to TDM_BATCH datagrams into slots of `slot` bytes. */
+    static inline int tdm_receive(int fd, tdm_batch *b, uint8_t *arena, int slot) {
+        int i;
+        for (i = 0; i < TDM_BATCH; i++) {
+            b->parts[i].iov_base = arena + (size_t)i * slot;
+            b->parts[i].iov_len = slot;
+            memset(&b->messages[i], 0, sizeof(b->messages[i]));
+            b->messages[i].msg_hdr.msg_name = &b->names[i];
+            b->messages[i].msg_hdr.msg_namelen = sizeof(b->names[i]);
+            b->messages[i].msg_hdr.msg_iov = &b->parts[i];
+            b->messages[i].msg_hdr.msg_iovlen = 1;
+            b->messages[i].msg_hdr.msg_control = b->control[i];
+            b->messages[i].msg_hdr.msg_controllen = sizeof(b->control[i]);
+        }
+        return recvmmsg(fd, b->messages, TDM_BATCH, MSG_DONTWAIT, NULL);
+    }
+
+    /* Size of message `i`, -1 when it was cut off; who sent it, and which address of ours was asked. */
+    static inline int tdm_received(tdm_batch *b, int i, uint8_t *ip, uint16_t *port, uint32_t *scope,
+                                   uint8_t *local) {
+        struct msghdr *h = &b->messages[i].msg_hdr;
+        struct cmsghdr *c;
+        memset(local, 0, 16);
+        tdm_read_name((struct sockaddr *)&b->names[i], ip, port, scope);
+        for (c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
+            if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
+                struct in_pktinfo info;
+                memcpy(&info, CMSG_DATA(c), sizeof(info));
+                local[10] = local[11] = 0xff;
+                memcpy(local + 12, &info.ipi_addr, 4);
+            } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
+                struct in6_pktinfo info;
+                memcpy(&info, CMSG_DATA(c), sizeof(info));
+                memcpy(local, &info.ipi6_addr, 16);
+            }
+        }
+        return h->msg_flags & MSG_TRUNC ? -1 : (int)b->messages[i].msg_len;
+    }
+
+    /* Prepares message `i`. A `local` of zeros leaves the source to the kernel. */
+    static inline void tdm_prepare(tdm_batch *b, int i, uint8_t *data, uint32_t size, const uint8_t *ip, uint16_t port,
+                                   uint32_t scope, const uint8_t *local, int v4) {
+        struct msghdr *h = &b->messages[i].msg_hdr;
+        struct cmsghdr *c = (struct cmsghdr *)b->control[i];
+        static const uint8_t none[16] = {0};
+        memset(&b->messages[i], 0, sizeof(b->messages[i]));
+        b->parts[i].iov_base = data;
+        b->parts[i].iov_len = size;
+        h->msg_name = &b->names[i];
+        h->msg_iov = &b->parts[i];
+        h->msg_iovlen = 1;
+        memset(&b->names[i], 0, sizeof(b->names[i]));
+        if (v4) {
+            struct sockaddr_in *to = (struct sockaddr_in *)&b->names[i];
+            to->sin_family = AF_INET;
+            to->sin_port = htons(port);
+            memcpy(&to->sin_addr, ip + 12, 4);
+            h->msg_namelen = sizeof(*to);
+        } else {
+            struct sockaddr_in6 *to = &b->names[i];
+            to->sin6_family = AF_INET6;
+            to->sin6_port = htons(port);
+            to->sin6_scope_id = scope;
+            memcpy(&to->sin6_addr, ip, 16);
+            h->msg_namelen = sizeof(*to);
+        }
+        if (memcmp(local, none, 16) == 0)
+            return;
+        h->msg_control = b->control[i];
+        if (v4) {
+            struct in_pktinfo info;
+            memset(&info, 0, sizeof(info));
+            memcpy(&info.ipi_spec_dst, local + 12, 4);
+            h->msg_controllen = CMSG_SPACE(sizeof(info));
+            c->cmsg_level = IPPROTO_IP;
+            c->cmsg_type = IP_PKTINFO;
+            c->cmsg_len = CMSG_LEN(sizeof(info));
+            memcpy(CMSG_DATA(c), &info, sizeof(info));
+        } else {
+            struct in6_pktinfo info;
+            memset(&info, 0, sizeof(info));
+            memcpy(&info.ipi6_addr, local, 16);
+            h->msg_controllen = CMSG_SPACE(sizeof(info));
+            c->cmsg_level = IPPROTO_IPV6;
+            c->cmsg_type = IPV6_PKTINFO;
+            c->cmsg_len = CMSG_LEN(sizeof(info));
+            memcpy(CMSG_DATA(c), &info, sizeof(info));
+        }
+    }
+
+    static inline int tdm_send(int fd, tdm_batch *b, int from, int count) {
+        return sendmmsg(fd, b->messages + from, count, MSG_DONTWAIT);
+    }
+
+    /* A new connection, ready for use, with who it is and which address of ours it asked; or -1. */
+    static inline int tdm_accept(int fd, uint8_t *ip, uint16_t *port, uint32_t *scope, uint8_t *local) {
+        struct sockaddr_in6 name;
+        socklen_t size = sizeof(name);
+        uint16_t own_port;
+        uint32_t own_scope;
+        int one = 1;
+        int got = accept4(fd, (struct sockaddr *)&name, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (got < 0)
+            return -1;
+        tdm_read_name((struct sockaddr *)&name, ip, port, scope);
+        size = sizeof(name);
+        if (getsockname(got, (struct sockaddr *)&name, &size) == 0)
+            tdm_read_name((struct sockaddr *)&name, local, &own_port, &own_scope);
+        setsockopt(got, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+        return got;
+    }
+
+    /* Two pieces as one write; what is left of them is the caller's to keep. */
+    static inline ssize_t tdm_write2(int fd, const uint8_t *a, size_t a_size, const uint8_t *b, size_t b_size) {
+        struct iovec parts[2] = {{(void *)a, a_size}, {(void *)b, b_size}};
+        struct msghdr h;
+        memset(&h, 0, sizeof(h));
+        h.msg_iov = parts;
+        h.msg_iovlen = b_size ? 2 : 1;
+        return sendmsg(fd, &h, MSG_DONTWAIT | MSG_NOSIGNAL);
+    }
+    #endif
+    """
+    enum: BATCH "TDM_BATCH"
+    enum: POLLIN
+    cdef struct pollfd:
+        int fd
+        short events
+        short revents
+    ctypedef struct Batch "tdm_batch":
+        pass
+    int64_t clock_us "tdm_clock_us"(int wall) noexcept nogil
+    int poll_us "tdm_poll"(pollfd* fds, int count, int64_t timeout_us) noexcept nogil
+    int receive_batch "tdm_receive"(int fd, Batch* batch, uint8_t* arena, int slot) noexcept nogil
+    int received_at "tdm_received"(Batch* batch, int i, uint8_t* ip, uint16_t* port, uint32_t* scope,
+                                   uint8_t* local) noexcept nogil
+    void prepare "tdm_prepare"(Batch* batch, int i, uint8_t* data, uint32_t size, const uint8_t* ip, uint16_t port,
+                               uint32_t scope, const uint8_t* local, int v4) noexcept nogil
+    int send_batch "tdm_send"(int fd, Batch* batch, int first, int count) noexcept nogil
+    int accept_one "tdm_accept"(int fd, uint8_t* ip, uint16_t* port, uint32_t* scope, uint8_t* local) noexcept nogil
+    ssize_t write_two "tdm_write2"(int fd, const uint8_t* a, size_t a_size, const uint8_t* b,
+                                   size_t b_size) noexcept nogil
