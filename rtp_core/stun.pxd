@@ -36,7 +36,6 @@ cdef enum StunLimits:
     STUN_MAX_RESPONSE = 128  # room that any of our responses fits in
     STUN_MAX_REQUEST = 640  # the same for a request with the longest user name (512)
     STUN_MAX_USERNAME = 513
-    SHA1_LEN = 20
 
 
 cdef enum IceRole:
@@ -103,10 +102,3 @@ cdef int stun_write_error(uint8_t* dst, int cap, const StunMessage* request, int
 cdef int stun_write_request(uint8_t* dst, int cap, const uint8_t* transaction_id, const uint8_t* username,
                             int username_len, const uint8_t* password, int password_len, uint32_t priority,
                             int role, uint64_t tie_breaker, bint use_candidate) noexcept nogil
-
-# --- the parts ------------------------------------------------------------------------------------------
-
-cdef void hmac_sha1(const uint8_t* key, int key_len, const uint8_t* a, int a_len, const uint8_t* b, int b_len,
-                    uint8_t* digest) noexcept nogil  # of a followed by b; digest has SHA1_LEN bytes
-
-cdef uint32_t crc32(const uint8_t* data, int len) noexcept nogil

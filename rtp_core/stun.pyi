@@ -96,9 +96,3 @@ def build_request(
 
     StunError when the id hasn't twelve bytes or the user name has more than 513.
     """
-
-def hmac_sha1_of(key: bytes, a: bytes, b: bytes = b"") -> bytes:
-    """HMAC-SHA1 (RFC 2104) of a followed by b."""
-
-def crc32_of(data: bytes) -> int:
-    """CRC-32 of ITU V.42, as FINGERPRINT uses it."""

@@ -302,12 +302,6 @@ def test_no_answer_is_worth_a_reflection() -> None:
     assert worst < 1.6
 
 
-@given(st.binary(max_size=200), st.binary(max_size=300), st.binary(max_size=300))
-def test_hmac_sha1_and_crc32_against_the_standard_library(key: bytes, a: bytes, b: bytes) -> None:
-    assert stun.hmac_sha1_of(key, a, b) == hmac.digest(key, a + b, "sha1")
-    assert stun.crc32_of(a + b) == zlib.crc32(a + b)
-
-
 def test_a_message_that_was_never_parsed_is_an_empty_request() -> None:
     bare = stun.Message()
     assert (bare.cls, bare.transaction_id, bare.triage()) == (Class.REQUEST, bytes(12), Triage.DROP)
