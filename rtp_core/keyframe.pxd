@@ -23,8 +23,8 @@ ctypedef struct KeyframeThrottle:
     int64_t sent_at  # µs, of the last request sent
     uint8_t tries  # requests sent for the present want
 
-# 0 for what is truncated, malformed or of another codec; H264 without a marker in the payload for the start
-# of a frame tells FRAME_START only where it is certain (SPS, IDR, delimiter, first slice).
+# 0 for what is truncated, malformed or of another codec. H264 does not mark the start of a frame: FRAME_START
+# is told where it is certain (SPS, delimiter, first slice), so more than once when a frame has several of them.
 cdef int frame_flags(int codec, const uint8_t* payload, uint32_t length) noexcept nogil
 
 cdef void keyframe_init(KeyframeThrottle* throttle) noexcept nogil
