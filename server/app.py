@@ -12,6 +12,7 @@ from __future__ import annotations
 import datetime
 import errno
 import importlib.metadata
+import ipaddress
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -121,7 +122,7 @@ class _App:
         self._addresses = _own_addresses()
         call = msgspec.structs.replace(
             config.call,
-            media_addresses=tuple(config.media.announce or self._addresses),
+            media_addresses=tuple(dict.fromkeys(one.address for one in media.candidates)),
             server_version=self._version,
             server_instance=secrets.token_hex(8),
         )
@@ -307,15 +308,11 @@ def _host_names() -> list[str]:
 
 
 def _own_addresses() -> list[str]:
-    """This machine's addresses on the way to others: no packet is sent for it."""
-    import socket
+    """This machine's addresses, as people on other machines may reach them."""
+    from server.media.interfaces import own_addresses
 
-    found = []
-    for family, target in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
-        try:
-            with socket.socket(family, socket.SOCK_DGRAM) as probe:
-                probe.connect((target, 9))
-                found.append(str(probe.getsockname()[0]))
-        except OSError:
-            continue
-    return [address for address in found if not address.startswith(("127.", "fe80:")) and address != "::1"]
+    try:
+        found = own_addresses()
+    except OSError:
+        return []
+    return [address for address in found if not ipaddress.ip_address(address).is_loopback]

@@ -215,6 +215,7 @@ class Connection:
         door = self._door
         try:
             identity = door.authenticate(params)
+            params = msgspec.structs.replace(params, name=identity.name)  # as it was cleaned
             session, result = door.directory.hello(identity, params, ice_servers=self._origin.ice_servers)
         except ClientError as error:
             self._carry_out(self._machine.refuse_hello(error, request, trio.current_time()))

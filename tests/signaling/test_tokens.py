@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.errors import ClientError, ConfigError
-from server.signaling.messages import Hello
+from server.signaling.messages import Hello, Resume
 from server.signaling.settings import AuthSettings
 from server.signaling.tokens import Tokens, clean_name, load_secret
 
@@ -86,7 +86,10 @@ def test_dev_lets_guests_in_but_no_bad_token() -> None:
 
 def test_expiry() -> None:
     made = tokens(leeway_s=0)
-    assert refusal(made, mint(made, now=time.time() - 100)).code == "token_expired"
+    expired = mint(made, now=time.time() - 100)
+    assert refusal(made, expired).code == "token_expired"
+    resume = Resume(session_id="s", resume_token="t", last_seq=0)
+    assert made.authenticate(Hello(token=expired, resume=resume)).user_id == "u1"
 
 
 def hand_made(key: Any = SECRET, algorithm: str | None = "HS256", **claims: Any) -> str:
