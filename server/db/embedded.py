@@ -36,6 +36,7 @@ log = structlog.get_logger("tandem.postgres")
 
 START_TIMEOUT = 60.0  # seconds; recovery after a crash may have much to replay
 STOP_TIMEOUT = 10.0  # seconds for a fast shutdown, then SIGQUIT
+ELSEWHERE = Path("/var/lib/tandem")  # for clusters whose user cannot enter the data directory
 LOG_BYTES = 8 << 20
 SOCKET_PATH_MAX = 107  # sun_path of Linux, less the final NUL
 
@@ -166,11 +167,11 @@ class EmbeddedPostgres:
         self.locate()
         if account is not None and not reachable(self._home.parent, account):
             name = hashlib.sha256(os.fsencode(str(self._data_dir))).hexdigest()[:16]
-            self._home = Path("/var/lib/tandem") / f"postgres-{name}"
-            if not reachable(Path("/var/lib"), account):
+            self._home = ELSEWHERE / f"postgres-{name}"
+            if not reachable(ELSEWHERE, account):
                 raise EmbeddedError(
                     f"PostgreSQL has to run as {account.name!r}, who may enter neither {self._data_dir} nor "
-                    "/var/lib; choose a data directory that every user can reach, or give --database-url"
+                    f"{ELSEWHERE}; choose a data directory that every user can reach, or give --database-url"
                 )
             log.warning(
                 "the database lives elsewhere", data_dir=str(self._data_dir), database=str(self._home)

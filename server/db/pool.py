@@ -32,6 +32,15 @@ CLOSE_TIMEOUT = 2.0  # seconds
 # or on rights, which an admin can mend without losing the change.
 _REFUSED_CLASSES = ("21", "22", "23", "42", "44", "54")
 _MENDABLE = {"42501", "42P01", "42703", "42883", "42704"}
+# InternalClientError: what asyncpg makes of a connection that is cut while it prepares a statement.
+_LOST = (
+    OSError,
+    EOFError,
+    TimeoutError,
+    asyncio.CancelledError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 
 
 class Database:
@@ -50,32 +59,42 @@ class Database:
         Cancellation rolls back.
         """
 
-        async def cross() -> T:
-            async with self._pool.acquire(timeout=CONNECT_TIMEOUT) as connection:
-                guard: asyncio.TimerHandle | None = None
-                try:
-                    async with connection.transaction():
-                        try:
-                            return await unit(connection, *args, **kwargs)
-                        except asyncio.CancelledError:
-                            # A server that answers no more must not hold up a cancelled task by its rollback.
-                            guard = self._loop.call_later(ROLLBACK_TIMEOUT, connection.terminate)
-                            raise
-                finally:
-                    if guard is not None:
-                        guard.cancel()
-
         try:
-            return await self._loop.run_aio_coroutine(cross())  # type: ignore[no-any-return]
+            return await self._loop.run_aio_coroutine(self._cross(unit, *args, **kwargs))  # type: ignore[no-any-return]
         except DatabaseError:
             raise
         except asyncpg.PostgresError as error:
             raise _translated(error) from error
-        except (OSError, TimeoutError, asyncio.CancelledError, asyncpg.InterfaceError, EOFError) as error:
+        except _LOST as error:
+            # The clean-up of a cancelled unit may fail in its own way: that is still a cancellation.
+            await trio.lowlevel.checkpoint_if_cancelled()
             raise DatabaseUnavailable(f"{type(error).__name__}: {error}") from error
-        except asyncpg.InternalClientError as error:
-            # asyncpg's protocol gives this up when a connection is cut while it prepares a statement.
-            raise DatabaseUnavailable(f"{type(error).__name__}: {error}") from error
+
+    async def _cross(self, unit: Unit[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The asyncio side of `run`."""
+        connection = await self._pool.acquire(timeout=CONNECT_TIMEOUT)
+        guards: list[asyncio.TimerHandle] = []
+
+        def arm() -> None:
+            """A server that answers no more must not hold up the clean-up of a cancelled unit."""
+            guards.append(self._loop.call_later(ROLLBACK_TIMEOUT, connection.terminate))
+
+        try:
+            async with connection.transaction():
+                try:
+                    return await unit(connection, *args, **kwargs)
+                except asyncio.CancelledError:
+                    arm()  # before the rollback
+                    raise
+        except asyncio.CancelledError:
+            arm()  # before the release, when BEGIN or COMMIT was cancelled
+            raise
+        finally:
+            try:
+                await self._pool.release(connection)
+            finally:
+                for guard in guards:
+                    guard.cancel()
 
     @property
     def connections(self) -> int:
