@@ -68,8 +68,7 @@ class RecvNegotiation:
         self._session_id = secrets.randbits(62) if session_id is None else session_id
         self._version = 0
         # One m-line at least, so that ICE and DTLS come up before there is media to send.
-        self._idle_kind: MediaKind = "audio" if codecs_of("audio", caps) else "video"
-        self._slots: list[_Slot] = [_Slot("0", self._idle_kind)]
+        self._slots: list[_Slot] = [_Slot("0", "audio" if codecs_of("audio", caps) else "video")]
         self._offered: list[_SlotState] | None = None  # the slots' states in the newest offer
         self._dtls: DtlsParameters | None = None
 
@@ -106,17 +105,15 @@ class RecvNegotiation:
 
         With fresh `ice` it is an ICE restart.
         """
-        live = [slot for slot in self._slots if slot.state != "dead"]
-        if not live:  # every transceiver was refused: without a new m-line there would be no transport
-            live = [_Slot(str(len(self._slots)), self._idle_kind)]
-            self._slots += live
+        # Never empty: an answer that refuses every m-line is itself refused.
+        live = [slot.mid for slot in self._slots if slot.state != "dead"]
         sections = [self._section(slot, ice, fingerprint) for slot in self._slots]
         put_candidates(next(section for section in sections if not section.rejected), ice)
         text = Description(
             session_id=self._session_id,
             version=self._version,
             ice_lite=ice.ice_lite,
-            groups=[Group("BUNDLE", [slot.mid for slot in live])],
+            groups=[Group("BUNDLE", live)],
             extmap_allow_mixed=True,
             media=sections,
         ).to_text()

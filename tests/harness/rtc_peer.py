@@ -380,8 +380,6 @@ async def _open(candidate: IceCandidate, protocol: str) -> _Udp | _Tcp:
     if protocol == "tcp":
         return _Tcp(await trio.open_tcp_stream(candidate.address, candidate.port))
     v6 = ipaddress.ip_address(candidate.address).version == 6
-    socket = trio.socket.socket(
-        trio.socket.AF_INET6 if v6 else trio.socket.AF_INET, trio.socket.SOCK_DGRAM
-    )
+    socket = trio.socket.socket(trio.socket.AF_INET6 if v6 else trio.socket.AF_INET, trio.socket.SOCK_DGRAM)
     await socket.connect((candidate.address, candidate.port))
     return _Udp(socket)

@@ -1,8 +1,8 @@
 """SDP as a browser without media would write it: the offer of a send connection, the answer of a receive one.
 
-    offer = send_offer(ufrag=peer.ufrag, pwd=peer.pwd, fingerprint=peer.certificate.fingerprint())
-    ... the server answers ...
-    ice, fingerprint, role = remote_side(answer)      # what RtcPeer wants
+offer = send_offer(ufrag=peer.ufrag, pwd=peer.pwd, fingerprint=peer.certificate.fingerprint())
+... the server answers ...
+ice, fingerprint, role = remote_side(answer)      # what RtcPeer wants
 """
 
 from __future__ import annotations
