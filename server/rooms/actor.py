@@ -1,7 +1,7 @@
 """The actor of one room: it runs the call's core, carries out what the core decides, and keeps its time.
 
-One Trio task does all of it, in batches: news from the media core and from connections, requests, then timers.
-If anything in it fails, this one call ends truthfully (`server_error`) and nobody else notices.
+One Trio task does all of it, in batches: news from media and connections, requests, then timers. If anything
+in it fails, this one call ends truthfully (`server_error`) and nobody else notices.
 """
 
 from __future__ import annotations
@@ -156,10 +156,10 @@ class Room:
     # ---- what requests do -----------------------------------------------------------------------------
 
     def join(self, session: Session, joiner: Joiner) -> m.CallState:
-        """To be run by `ask`. The effects follow with the batch, so the state is told before them."""
-        participant_id = self.call.join(joiner, self._clock())
-        self._admit(session, participant_id)
-        return self.call.snapshot(participant_id)
+        """To be run by `ask`."""
+        state = self.call.join(joiner, self._clock())
+        self._admit(session, state.participant_id)
+        return state
 
     def snapshot(self, session: Session) -> m.CallState:
         """All that a client needs to build the call anew."""

@@ -189,8 +189,11 @@ class Call:
 
     # ---- people come and go ---------------------------------------------------------------------------
 
-    def join(self, joiner: Joiner, now: float) -> str:
-        """Returns the participant id. The same person again replaces the earlier session and keeps the id."""
+    def join(self, joiner: Joiner, now: float) -> m.CallState:
+        """Returns the call as the newcomer finds it; what its arrival sets off follows by notifications.
+
+        The same person again replaces the earlier session and keeps the participant id.
+        """
         before = self._people.of(joiner.key)
         limit = 2 if self._settings.policy == "p2p" else self._settings.max_participants
         if len(self._people) - (before is not None) >= limit:
@@ -231,9 +234,10 @@ class Call:
             self._start(now)
             self._tell_others(one, "call.updated", self._updated())
         self._out.append(OpenPeer(one.id, joiner.publish))
+        found = self.snapshot(one.id)
         self._switch.joined(one.id, now)
         self._settle(now)
-        return one.id
+        return found
 
     def leave(self, participant_id: str, now: float, reason: str = "left") -> None:
         self._remove(self._one(participant_id), reason, now)

@@ -5,7 +5,7 @@ The call feeds it what happens and calls `settle`, which carries on until nothin
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
@@ -232,9 +232,6 @@ class Switch:
 
     def _carry_on(self, epoch: Epoch, now: float) -> bool:
         """An epoch under way: whether it came to its end."""
-        if not epoch.members:
-            self._abort("participant_left")
-            return True
         if epoch.to_mode == "p2p":
             reason = sfu_reason(self._situation()) if self._settings.policy == "auto" else None
             if reason is not None:
@@ -310,7 +307,7 @@ class Switch:
             stragglers=stragglers,
             linger_ms=round(self._settings.linger_s * 1000),
         )
-        self._tell("epoch.commit", commit)
+        self._tell("epoch.commit", commit, epoch.members)
         self._poor = False
         if epoch.to_mode == "p2p":
             self._p2p_pair = set(epoch.members)
@@ -353,23 +350,22 @@ class Switch:
         epoch.release()
         self.epoch = None
         end = EpochEnd(epoch=epoch.number, mode=self.mode, reason=epoch.reason)
-        self._tell("epoch.release", end)
+        self._tell("epoch.release", end, epoch.members)
         if self.mode == "p2p":
             self._emit(Forward(False))
 
     def _abort(self, reason: str) -> None:
+        """Give the new path up; only one to P2P: the SFU always serves those whom it reaches."""
         epoch = self.epoch
         if epoch is None or not epoch.abort():
             return
         self.epoch = None
         self._records.pop(epoch.number, None)
-        if epoch.to_mode == "p2p" and epoch.from_mode == "sfu":
+        if epoch.from_mode == "sfu":
             self._returns += 1
             self._requested = None if self._requested == "p2p" else self._requested
         end = EpochEnd(epoch=epoch.number, mode=self.mode, reason=reason)
-        self._tell("epoch.abort", end)
-        if epoch.to_mode == "sfu":
-            self._emit(Forward(False))
+        self._tell("epoch.abort", end, epoch.members)
 
     def _fail_p2p(self, now: float) -> None:
         if self._p2p_failed:
@@ -426,10 +422,11 @@ class Switch:
             participants=everyone,
         )
 
-    def _tell(self, method: str, params: Wire) -> None:
-        everyone = self._participants.ids()
-        if everyone:
-            self._emit(Notify(everyone, method, params))
+    def _tell(self, method: str, params: Wire, members: Collection[str] | None = None) -> None:
+        """Tell everybody, or those who take part in the epoch: one who came later knows nothing of it."""
+        to = tuple(one for one in self._participants.ids() if members is None or one in members)
+        if to:
+            self._emit(Notify(to, method, params))
 
     def _tell_gaps(self, record: _Record, now: float) -> None:
         self._emit(
