@@ -8,7 +8,7 @@ DROP TABLE call_metrics;
 DELETE FROM call_participants WHERE "userId" IS NULL;
 
 DROP INDEX "CallParticipant_sfuVideoProducerId_idx", "CallParticipant_sfuAudioProducerId_idx",
-    "CallParticipant_sfuSendTransportId_idx";
+    "CallParticipant_sfuSendTransportId_idx", "call_participants_joinedAt_idx";
 
 ALTER TABLE call_participants
     DROP COLUMN "updatedAt",
