@@ -105,6 +105,8 @@ cdef void read_udp(Io* io, int index) noexcept nogil:
             if errno != EAGAIN and errno != EINTR:
                 io.core.counters.receive_errors += 1
             return
+        # What was commanded before these packets were sent must be known to them.
+        commands_apply(io.core, io.now, 256)
         for i in range(count):
             size = received_at(io.incoming, i, path.remote.ip, &path.remote.port, &path.remote.scope, path.local_ip)
             if size < 0:
@@ -122,6 +124,7 @@ cdef void read_others(Io* io) noexcept nogil:
     cdef int count = epoll_wait(io.epoll_fd, events, 64, 0)
     cdef int i
     cdef uint64_t tag
+    commands_apply(io.core, io.now, 256)
     for i in range(count):
         tag = events[i].data.u64
         if tag == BELL_TAG:

@@ -29,6 +29,8 @@ from rtp_core.route cimport Path
 from rtp_core.rtp cimport KIND_DTLS, KIND_RTCP, KIND_RTP, KIND_STUN, packet_kind
 from rtp_core.timers cimport timers_run
 
+Event = tuple  # (what, handle, value): see `poll`
+PayloadRow = tuple  # see `add_producer`
 ICE_STATES = ("new", "connected", "disconnected", "failed")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rtp_core.ext import KIND_OF_URI
-from rtp_core.pipeline import Payload, Pipeline
+from rtp_core.pipeline import PayloadRow, Pipeline
 from server.ids import cuid
 from server.media.api import StreamStats
 from server.rtc.capabilities import payload_map
@@ -26,7 +26,7 @@ _CODECS = {"video/vp8": 1, "video/vp9": 2, "video/h264": 3, "video/av1": 4}  # k
 _NO_PAYLOAD = 255
 
 
-def payload_table(rtp: RtpParameters, caps: RtpCapabilities) -> list[Payload]:
+def payload_table(rtp: RtpParameters, caps: RtpCapabilities) -> list[PayloadRow]:
     """The core's table of a sender's payload types, media before RTX. ValueError: the router knows none."""
     mapping = payload_map(rtp, caps)
     router_rtx = {
@@ -47,7 +47,7 @@ def payload_table(rtp: RtpParameters, caps: RtpCapabilities) -> list[Payload]:
     return media + rtx
 
 
-def _media(codec: RtpCodec, router_type: int, router_rtx: dict[int, int]) -> Payload:
+def _media(codec: RtpCodec, router_type: int, router_rtx: dict[int, int]) -> PayloadRow:
     feedback = {(item.type, item.parameter) for item in codec.rtcp_feedback}
     return (
         codec.payload_type,
@@ -62,7 +62,7 @@ def _media(codec: RtpCodec, router_type: int, router_rtx: dict[int, int]) -> Pay
     )
 
 
-def _rtx(codec: RtpCodec, router_type: int) -> Payload:
+def _rtx(codec: RtpCodec, router_type: int) -> PayloadRow:
     apt = int(codec.parameters["apt"])
     return (codec.payload_type, router_type, _NO_PAYLOAD, 0, True, apt, False, False, codec.clock_rate)
 
@@ -102,7 +102,7 @@ class Producer:
         kind: MediaKind,
         source: Source,
         rtp: RtpParameters,
-        payloads: list[Payload],
+        payloads: list[PayloadRow],
     ) -> None:
         self.id = cuid()
         self.handle = handle
