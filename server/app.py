@@ -162,7 +162,7 @@ class _App:
             version=self._version,
             vital={"media": lambda: "ok" if self._media.running else "stopped"},
             # Calls go on without it: what they would write waits on disk.
-            other={"database": lambda: "ok" if self._storage.recorder.connected else "unavailable"},
+            other={"database": self._database_state},
         )
         metrics = Metrics(
             {
@@ -183,6 +183,11 @@ class _App:
             ("GET", "/ws", _not_a_websocket),
         ]
         return Router(routes, fallback=StaticFiles(WEB))
+
+    def _database_state(self) -> str:
+        recorder = self._storage.recorder
+        waiting = not recorder.connected and recorder.stats().pending > 0
+        return "unavailable" if waiting or not self._storage.ready else "ok"
 
     def _upgrade(self, request: Request) -> Response | UpgradeHandler | None:
         if request.path != "/ws":

@@ -204,6 +204,8 @@ def _parse(text: str, kind: Any) -> Any:
         return float(text)
     if origin is list:
         (inner,) = typing.get_args(plain)
+        if not text.strip():
+            return []
         if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
             return json.loads(text)
         return [part.strip() for part in text.split(",") if part.strip()]
