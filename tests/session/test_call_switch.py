@@ -481,9 +481,7 @@ def test_a_transport_that_breaks_before_the_commit_takes_its_pairs_back() -> Non
     world = p2p_world()
     world.join("cid")
     swapped(world, "ann", "bob", 2)
-    world.call.transport_state(
-        world.id("ann"), "recv", m.TransportChanged("recv", "failed"), world.now
-    )
+    world.call.transport_state(world.id("ann"), "recv", m.TransportChanged("recv", "failed"), world.now)
     world.run()
     for receiver, sender in [("bob", "ann"), ("bob", "cid"), ("cid", "ann"), ("cid", "bob"), ("ann", "cid")]:
         swapped(world, receiver, sender, 2)
