@@ -148,9 +148,7 @@ class Client:
             except pylibsrtp.Error:
                 self.errors += 1
 
-    def produce(
-        self, mid: str, *, video: bool, ssrc: int = 0, rtx_ssrc: int = 0, twcc: bool = True
-    ) -> int:
+    def produce(self, mid: str, *, video: bool, ssrc: int = 0, rtx_ssrc: int = 0, twcc: bool = True) -> int:
         extensions = {int(k): v for k, v in CLIENT_EXTENSIONS.items() if twcc or k != Kind.TRANSPORT_CC}
         handle = self.world.core.add_producer(
             self.handle,
