@@ -154,7 +154,7 @@ def test_many_turns_of_the_circle() -> None:
 
 
 class Model:
-    """The same in few words: a list of all producer packets that were not left out on purpose; a packet's place
+    """The same in few words: a list of all producer packets not left out on purpose; a packet's place
     in it is its outgoing number."""
 
     def __init__(self, bits: int, base: int) -> None:
