@@ -47,7 +47,8 @@ def add_parser(subparsers: Any) -> None:
 
 @asynccontextmanager
 async def _database(data_dir: Path, database_url: str | None) -> AsyncIterator[Database]:
-    """The external database, the embedded one of a running server, or the embedded one started for the moment."""
+    """The external database, the embedded one of a running server, or the embedded one started for the
+    moment."""
     with ExitStack() as stack:
         postgres = None
         if database_url is None:

@@ -1,9 +1,9 @@
 """Runs a PostgreSQL of the server's own, in its data directory, for those who bring none.
 
-PostgreSQL refuses to run as root, so under root it runs as an unprivileged user, in a directory of that user's.
-It listens on a Unix socket only, which nobody else may enter. It ends with the server, however the server ends:
-the kernel sends it SIGINT (a fast shutdown) when its parent is gone. For that it must be started by the main
-thread, because the signal comes when the *thread* that started it ends; `start` is called there.
+PostgreSQL refuses to run as root, so under root it runs as an unprivileged user, in a directory of that
+user's. It listens on a Unix socket only, which nobody else may enter. It ends with the server, however the
+server ends: the kernel sends it SIGINT (a fast shutdown) when its parent is gone. For that it must be started
+by the main thread, because the signal comes when the *thread* that started it ends; `start` is called there.
 """
 
 from __future__ import annotations
@@ -197,7 +197,8 @@ class EmbeddedPostgres:
     # -- processes
 
     def _initdb(self, binaries: Binaries, account: Account | None) -> None:
-        """Into a directory beside, renamed when complete: a start that was cut short leaves no half cluster."""
+        """Into a directory beside, renamed when complete: a start that was cut short leaves no half
+        cluster."""
         fresh = self._home / "data.new"
         shutil.rmtree(fresh, ignore_errors=True)
         arguments = [str(binaries.path / "initdb"), "-D", str(fresh), "-U", "postgres", "-A", "trust"]

@@ -1,8 +1,9 @@
 """Brings a database to the schema in the `schema` package, one numbered file and one transaction at a time.
 
-`NNNN_name.sql` goes forward, `NNNN_name.down.sql` back. What was applied is written down in `schema_migrations`
-with a checksum, so a file that was changed afterwards is noticed. Two servers that start at once are put in
-order by an advisory lock. The functions on `Connection` are units of work; the others cross from Trio.
+`NNNN_name.sql` goes forward, `NNNN_name.down.sql` back. What was applied is written down in
+`schema_migrations` with a checksum, so a file that was changed afterwards is noticed. Two servers that start
+at once are put in order by an advisory lock. The functions on `Connection` are units of work; the others
+cross from Trio.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class Migration(msgspec.Struct, frozen=True):
 
 
 class MigrationStatus(msgspec.Struct, frozen=True):
-    """`changed`: applied, but the file is another one now. `unknown`: applied by a newer version of Tandem."""
+    """`changed`: applied, but the file is another one now. `unknown`: applied by a newer version of
+    Tandem."""
 
     version: int
     name: str

@@ -118,7 +118,8 @@ def find_binaries(configured: Path | None, cluster: Path) -> Binaries:
 
 
 def for_account(binaries: Binaries, account: Account | None, copies: Path) -> Binaries:
-    """The same programs where `account` can run them: in place, or copied below `copies` (once per version)."""
+    """The same programs where `account` can run them: in place, or copied below `copies` (once per
+    version)."""
     if account is None or reachable(binaries.path, account):
         return binaries
     source = binaries.path.parent

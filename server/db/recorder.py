@@ -1,10 +1,10 @@
 """Writes what calls submit: every change exactly once, in order, however long PostgreSQL is away.
 
-`submit` puts a change into the spool on disk and into memory, and returns. One task takes the changes in order
-and applies them, several to a transaction when several wait. The transaction moves the stream's mark (see
-`server.db.writes`), so whatever is sent twice is written once. When PostgreSQL is away the task tries again
-with back-off and the spool is flushed to the disk; after a restart of the server the next process writes what
-the spool still holds before anything of its own.
+`submit` puts a change into the spool on disk and into memory, and returns. One task takes the changes in
+order and applies them, several to a transaction when several wait. The transaction moves the stream's mark
+(see `server.db.writes`), so whatever is sent twice is written once. When PostgreSQL is away the task tries
+again with back-off and the spool is flushed to the disk; after a restart of the server the next process
+writes what the spool still holds before anything of its own.
 
 A change that PostgreSQL refuses for good is set aside in `dead-letters.jsonl`, and does not hold up the rest.
 """
@@ -237,7 +237,7 @@ class Recorder:
         """Adds a line to the dead letters; one that was cut off before its mark moved comes a second time."""
         try:
             change = msgspec.msgpack.decode(record.payload)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             change = base64.b64encode(record.payload).decode()
         line = msgspec.json.encode({"stream": stream, "n": record.n, "error": error, "change": change})
         with open(self._directory / DEAD_LETTERS, "ab") as file:

@@ -1,11 +1,11 @@
 """The changes of one server process on disk, in order, until PostgreSQL has them.
 
-A stream is a row of segment files `<stream>.<first number>.spool`. A segment is the magic followed by records:
-length, CRC-32 and number (little endian: 4, 4 and 8 bytes), then the payload; the CRC covers number and payload.
-A segment that was cut short by a crash is good up to the damage.
+A stream is a row of segment files `<stream>.<first number>.spool`. A segment is the magic followed by
+records: length, CRC-32 and number (little endian: 4, 4 and 8 bytes), then the payload; the CRC covers number
+and payload. A segment that was cut short by a crash is good up to the damage.
 
-Appending writes to the page cache at once, which survives the death of the process; `sync` is for the death of
-the machine, and may run in another thread.
+Appending writes to the page cache at once, which survives the death of the process; `sync` is for the death
+of the machine, and may run in another thread.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What a starting server does with the records of those before it: nothing stays open that nobody holds.
 
 A node is a data directory, an instance one process that ran on it. Later instances of a node know that the
-earlier ones are gone (a lock on the directory says so). Another node's instance counts as gone when it has not
-been seen for `STRANGER_SILENCE`.
+earlier ones are gone (a lock on the directory says so). Another node's instance counts as gone when it has
+not been seen for `STRANGER_SILENCE`.
 """
 
 from __future__ import annotations
@@ -68,14 +68,14 @@ async def close_interrupted(
     """Closes the calls that instances which are gone left open, each as of the last moment known of it: the
     instance's last heartbeat (`last_seen` where the node's own file knows better) or the call's last change.
 
-    A call that still rang was missed; the others ended. Both get `endReason` `server_restart`, and whoever was
-    in is marked as having left at that moment.
+    A call that still rang was missed; the others ended. Both get `endReason` `server_restart`, and whoever
+    was in is marked as having left at that moment.
     """
     calls = await connection.fetch(
         """
         WITH gone AS (
-            SELECT id, CASE WHEN "nodeId" = $2 THEN GREATEST("lastSeenAt", $3::timestamptz) ELSE "lastSeenAt" END
-                       AS seen
+            SELECT id, CASE WHEN "nodeId" = $2
+                            THEN GREATEST("lastSeenAt", $3::timestamptz) ELSE "lastSeenAt" END AS seen
               FROM server_instances WHERE id <> $1 AND ("nodeId" = $2 OR "lastSeenAt" < $4)
         )
         SELECT s.id, s."roomId", s.mode, GREATEST(gone.seen, s."startedAt", s."updatedAt",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -68,8 +67,8 @@ class _LifeSign:
 
 
 class Storage:
-    """`db` runs units of work, `recorder` takes changes, `interrupted` names the calls that an earlier process
-    left open and this one closed (known once `ready`)."""
+    """`db` runs units of work, `recorder` takes changes, `interrupted` names the calls that an earlier
+    process left open and this one closed (known once `ready`)."""
 
     def __init__(self, db: Database, recorder: Recorder, data_dir: Path) -> None:
         self.db = db
@@ -179,9 +178,9 @@ async def open_storage(
 ) -> AsyncIterator[Storage]:
     """Opens the database at `database_url`, or an embedded one in `data_dir`, for the length of the block.
 
-    Migrates, writes what an earlier process left in the spool, and closes its calls. If an external database is
-    not there within `patience` seconds, the block begins without it: changes wait in the spool and the rest
-    follows when it comes. Call it on the main thread.
+    Migrates, writes what an earlier process left in the spool, and closes its calls. If an external database
+    is not there within `patience` seconds, the block begins without it: changes wait in the spool and the
+    rest follows when it comes. Call it on the main thread.
 
     Raises `DataDirBusy`, `EmbeddedError`, `MigrationError`, `DatabaseUnavailable` for a refused login or a
     database that does not exist, and `ValueError` for a URL that cannot be read.

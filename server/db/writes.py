@@ -1,8 +1,8 @@
 """Applies changes to the tables: what each record of `server.db.changes` does to the rows.
 
 `apply_batch` is the recorder's unit of work. Changes carry a number in their server's stream; the same
-transaction that applies them moves the stream's mark, so a change that is sent again, because the answer to its
-commit was lost, does nothing.
+transaction that applies them moves the stream's mark, so a change that is sent again, because the answer to
+its commit was lost, does nothing.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from server.db.changes import (
     UserSeen,
 )
 from server.db.connection import Connection
+from server.db.errors import DatabaseRefused
 from server.db.queries import calls, metrics, participants, people, switches
 from server.db.text import clean
 
@@ -51,8 +52,11 @@ def encode_change(change: Change) -> bytes:
 
 
 def decode_change(payload: bytes) -> AnyChange:
-    """Raises `msgspec.MsgspecError` for what is no change."""
-    return msgspec.convert(clean(msgspec.msgpack.decode(payload)), AnyChange)  # type: ignore[no-any-return]
+    """The change that these bytes from the disk hold; raises `DatabaseRefused` if they hold none."""
+    try:
+        return msgspec.convert(clean(msgspec.msgpack.decode(payload)), AnyChange)  # type: ignore[no-any-return]
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise DatabaseRefused(f"this is no change: {error}") from error
 
 
 async def _user_seen(connection: Connection, c: UserSeen, instance: str) -> None:

@@ -169,18 +169,52 @@ KEYS = KEYS_FIRST | {
     "call_participants_anonymousUserId_fkey": (
         f'FOREIGN KEY ("anonymousUserId") REFERENCES anonymous_participants(id) {SET_NULL}'
     ),
-    "call_metrics_callSessionId_fkey": f'FOREIGN KEY ("callSessionId") REFERENCES call_sessions(id) {CASCADE}',
+    "call_metrics_callSessionId_fkey": (
+        f'FOREIGN KEY ("callSessionId") REFERENCES call_sessions(id) {CASCADE}'
+    ),
     "call_sessions_mode_check": "CHECK ((mode = ANY (ARRAY['p2p'::text, 'sfu'::text])))",  # ours
 }
 
 VIEWS = {
-    "CallSession": (
-        "_id conversationId mode status type initiatorId sfuRoomId sfuRtpCapabilities lastModeChange"
-        " modeChangeCount settings createdAt startedAt endedAt duration endReason endedBy updatedAt"
-    ).split(),
-    "CallParticipant": (
-        "_id callSessionId userId anonymousUserId role status joinedAt leftAt audioEnabled videoEnabled"
-        " screenShareEnabled sfuSendTransportId sfuRecvTransportId sfuAudioProducerId sfuVideoProducerId"
-        " sfuScreenProducerId qualityMetrics deviceInfo updatedAt"
-    ).split(),
+    "CallSession": [
+        "_id",
+        "conversationId",
+        "mode",
+        "status",
+        "type",
+        "initiatorId",
+        "sfuRoomId",
+        "sfuRtpCapabilities",
+        "lastModeChange",
+        "modeChangeCount",
+        "settings",
+        "createdAt",
+        "startedAt",
+        "endedAt",
+        "duration",
+        "endReason",
+        "endedBy",
+        "updatedAt",
+    ],
+    "CallParticipant": [
+        "_id",
+        "callSessionId",
+        "userId",
+        "anonymousUserId",
+        "role",
+        "status",
+        "joinedAt",
+        "leftAt",
+        "audioEnabled",
+        "videoEnabled",
+        "screenShareEnabled",
+        "sfuSendTransportId",
+        "sfuRecvTransportId",
+        "sfuAudioProducerId",
+        "sfuVideoProducerId",
+        "sfuScreenProducerId",
+        "qualityMetrics",
+        "deviceInfo",
+        "updatedAt",
+    ],
 }

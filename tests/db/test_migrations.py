@@ -25,7 +25,9 @@ def files(monkeypatch: pytest.MonkeyPatch) -> list[Migration]:
 
 
 def tables(url: str) -> str:
-    return psql(url, "SELECT string_agg(tablename, ' ' ORDER BY tablename) FROM pg_tables WHERE schemaname = 'public'")
+    return psql(
+        url, "SELECT string_agg(tablename, ' ' ORDER BY tablename) FROM pg_tables WHERE schemaname = 'public'"
+    )
 
 
 def test_every_migration_on_disk_has_a_way_back() -> None:

@@ -76,8 +76,11 @@ async def test_cut_connections_are_replaced(db: Database, url: str) -> None:
     async with trio.open_nursery() as nursery:
         for _ in range(8):
             nursery.start_soon(note)
-    psql(url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tandem' AND"
-         " datname = current_database()")
+    psql(
+        url,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tandem' AND"
+        " datname = current_database()",
+    )
     failures = 0
     for _ in range(12):
         try:
@@ -97,7 +100,9 @@ async def test_cancellation_leaves_nothing_behind(db: Database, url: str) -> Non
     async with trio.open_nursery() as nursery:
         for number in range(60):
             nursery.start_soon(one, f"k{number}")
-    idle = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in%' AND datname = current_database()"
+    idle = (
+        "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in%' AND datname = current_database()"
+    )
     assert psql(url, idle) == "0"
     with trio.fail_after(5):
         for number in range(8):

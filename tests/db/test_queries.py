@@ -48,10 +48,25 @@ def person(name: str, **more: Any) -> NewParticipant:
 
 
 async def to_sfu(db: Database, call: str, *who: str, room: str = "router-abc123", at: float = T0) -> bool:
-    ids = [SfuIds(participant_id=one, send_transport_id="s" + one, recv_transport_id="r" + one,
-                  audio_producer_id="a" + one, video_producer_id="v" + one, screen_producer_id="x" + one) for one in who]
+    ids = [
+        SfuIds(
+            participant_id=one,
+            send_transport_id="s" + one,
+            recv_transport_id="r" + one,
+            audio_producer_id="a" + one,
+            video_producer_id="v" + one,
+            screen_producer_id="x" + one,
+        )
+        for one in who
+    ]
     return await db.run(
-        switch_to_sfu, call, sfu_room_id=room, sfu_rtp_capabilities={}, participants=ids, transition=WHY, at=at
+        switch_to_sfu,
+        call,
+        sfu_room_id=room,
+        sfu_rtp_capabilities={},
+        participants=ids,
+        transition=WHY,
+        at=at,
     )
 
 
@@ -131,7 +146,9 @@ async def test_sfu_lookups(db: Database) -> None:
         assert who["anonymousUser"] is None
     assert await db.run(participant_by_producer, "nothing") is None
 
-    new = SfuIds(participant_id="p-ben", send_transport_id="t", recv_transport_id="u", audio_producer_id="fresh")
+    new = SfuIds(
+        participant_id="p-ben", send_transport_id="t", recv_transport_id="u", audio_producer_id="fresh"
+    )
     assert await db.run(update_participant_sfu_data, new, at=T0)
     who = await db.run(participant_by_producer, "fresh")
     assert who is not None
@@ -228,9 +245,7 @@ async def test_a_join_and_the_end_at_once(db: Database, round: int) -> None:
 
 async def test_ends_at_once_are_one_end(db: Database) -> None:
     await create(db, "c")
-    results = await at_once(
-        *[lambda n=n: db.run(end_call, "c", at=T0 + n, reason=f"r{n}") for n in range(6)]
-    )
+    results = await at_once(*[lambda n=n: db.run(end_call, "c", at=T0 + n, reason=f"r{n}") for n in range(6)])
     assert sorted(results) == [False] * 5 + [True]
     found = await db.run(call_by_id, "c")
     assert found is not None
@@ -277,9 +292,16 @@ async def test_a_join_and_a_leaving_of_the_same_person_do_not_deadlock(db: Datab
 
 
 INDEXED = [
-    ("""SELECT * FROM call_participants p WHERE p."sfuAudioProducerId" = 'x' OR p."sfuVideoProducerId" = 'x'
-        OR p."sfuScreenProducerId" = 'x'""", "sfuScreenProducerId_idx"),
-    ("""SELECT * FROM call_sessions WHERE "sfuRoomId" = 'x' AND status = 'ACTIVE'""", "CallSession_sfuRoomId_idx"),
+    (
+        """SELECT * FROM call_participants p WHERE p."sfuAudioProducerId" = 'x'
+        OR p."sfuVideoProducerId" = 'x'
+        OR p."sfuScreenProducerId" = 'x'""",
+        "sfuScreenProducerId_idx",
+    ),
+    (
+        """SELECT * FROM call_sessions WHERE "sfuRoomId" = 'x' AND status = 'ACTIVE'""",
+        "CallSession_sfuRoomId_idx",
+    ),
     ("SELECT * FROM call_sessions WHERE mode = 'sfu' AND status = 'ACTIVE'", "CallSession_mode_status_idx"),
 ]
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.lowlevel
 
 from server.db import recorder as recorder_module
 from server.db.changes import CallCreated, CallEnded, Change, ParticipantMedia, SwitchedToP2p, SwitchedToSfu
@@ -24,6 +23,7 @@ from server.db.pool import Database, open_database
 from server.db.recorder import DEAD_LETTERS, Recorder
 from server.db.spool import segments
 from server.db.writes import register_stream
+from tests.harness.postgres import kill
 
 T0 = 1_760_000_000.0
 
@@ -36,7 +36,13 @@ def created(call: str) -> CallCreated:
 
 def switch(call: str, epoch: int) -> Change:
     """Epochs alternate between SFU and P2P: a lost, doubled or misplaced one shows in the transitions."""
-    common: dict[str, Any] = {"at": T0 + epoch, "call_id": call, "epoch": epoch, "reason": "requested", "duration": 1.0}
+    common: dict[str, Any] = {
+        "at": T0 + epoch,
+        "call_id": call,
+        "epoch": epoch,
+        "reason": "requested",
+        "duration": 1.0,
+    }
     if epoch % 2 == 0:
         return SwitchedToP2p(**common)
     return SwitchedToSfu(**common, sfu_room_id=f"router{epoch}", sfu_rtp_capabilities={}, participants=[])
@@ -75,11 +81,17 @@ async def test_changes_arrive_in_order(db: Database, tmp_path: Path) -> None:
         for epoch in range(1, 301):
             recorder.submit(switch("c", epoch))
             if epoch % 7 == 0:
-                await trio.sleep(0)
+                await trio.lowlevel.checkpoint()
         await recorder.flush()
     await assert_complete(db, "c", 300)
     stats = recorder.stats()
-    assert (stats.submitted, stats.written, stats.pending, stats.lost, stats.dead_lettered) == (301, 301, 0, 0, 0)
+    assert (stats.submitted, stats.written, stats.pending, stats.lost, stats.dead_lettered) == (
+        301,
+        301,
+        0,
+        0,
+        0,
+    )
     recorder.close()
     assert segments(tmp_path) == {}
 
@@ -138,7 +150,10 @@ async def test_a_poisoned_change_is_set_aside_and_holds_up_nobody(db: Database, 
     await assert_complete(db, "c", 2)
     assert recorder.stats().dead_lettered == 2
     letters = [json.loads(line) for line in (tmp_path / DEAD_LETTERS).read_text().splitlines()]
-    assert [(one["n"], one["change"]["change"]) for one in letters] == [(3, "participant_media"), (4, "call_ended")]
+    assert [(one["n"], one["change"]["change"]) for one in letters] == [
+        (3, "participant_media"),
+        (4, "call_ended"),
+    ]
     assert "nobody" in letters[0]["error"]
     recorder.close()
 
@@ -146,7 +161,11 @@ async def test_a_poisoned_change_is_set_aside_and_holds_up_nobody(db: Database, 
 async def test_what_cannot_be_encoded_does_not_fail_the_caller(db: Database, tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, "s1")
     bad = created("c")
-    recorder.submit(CallCreated(**{name: getattr(bad, name) for name in bad.__struct_fields__} | {"settings": {"x": object()}}))
+    recorder.submit(
+        CallCreated(
+            **{name: getattr(bad, name) for name in bad.__struct_fields__} | {"settings": {"x": object()}}
+        )
+    )
     assert recorder.stats().lost == 1
     recorder.submit(created("c"))
     async with running(recorder, db):
@@ -250,17 +269,10 @@ async def _stop(postgres: EmbeddedPostgres) -> None:
     await postgres.stop()
 
 
-async def _kill(postgres: EmbeddedPostgres) -> None:
-    pid = postgres.pid
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
-    with trio.fail_after(10):
-        while postgres.alive():
-            await trio.sleep(0.005)
-
-
-@pytest.mark.parametrize("fault", [_stop, _kill], ids=["stopped", "killed"])
-async def test_postgres_goes_and_comes_back(own_postgres: EmbeddedPostgres, tmp_path: Path, fault: Any) -> None:
+@pytest.mark.parametrize("fault", [_stop, kill], ids=["stopped", "killed"])
+async def test_postgres_goes_and_comes_back(
+    own_postgres: EmbeddedPostgres, tmp_path: Path, fault: Any
+) -> None:
     async with open_database(own_postgres.dsn, size=4) as db:
         await migrate(db)
         recorder = Recorder(tmp_path, "s1")

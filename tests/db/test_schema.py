@@ -18,11 +18,13 @@ OURS = {"schema_migrations", "server_instances", "change_streams", "participant_
 async def _columns(connection: Connection) -> dict[str, dict[str, Any]]:
     rows = await connection.fetch(
         """
-        SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) AS type, NOT a.attnotnull AS nullable,
+        SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) AS type,
+               NOT a.attnotnull AS nullable,
                pg_get_expr(d.adbin, d.adrelid) AS default
           FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
           LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
-         WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace AND a.attnum > 0 AND NOT a.attisdropped
+         WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace AND a.attnum > 0
+           AND NOT a.attisdropped
         """
     )
     found: dict[str, dict[str, Any]] = {}
@@ -52,7 +54,8 @@ async def _keys(connection: Connection) -> dict[str, str]:
         """
         SELECT k.conname, pg_get_constraintdef(k.oid) AS definition, t.relname FROM pg_constraint k
           JOIN pg_class t ON t.oid = k.conrelid
-         WHERE k.connamespace = 'public'::regnamespace AND k.contype IN ('p', 'f', 'c', 'u') AND k.convalidated
+         WHERE k.connamespace = 'public'::regnamespace AND k.convalidated
+           AND k.contype IN ('p', 'f', 'c', 'u')
         """
     )
     return {row["conname"]: row["definition"] for row in rows if row["relname"] not in OURS}
@@ -60,7 +63,8 @@ async def _keys(connection: Connection) -> dict[str, str]:
 
 async def _enums(connection: Connection) -> dict[str, list[str]]:
     rows = await connection.fetch(
-        "SELECT t.typname, e.enumlabel FROM pg_enum e JOIN pg_type t ON t.oid = e.enumtypid ORDER BY e.enumsortorder"
+        "SELECT t.typname, e.enumlabel FROM pg_enum e JOIN pg_type t ON t.oid = e.enumtypid"
+        " ORDER BY e.enumsortorder"
     )
     found: dict[str, list[str]] = {}
     for row in rows:
@@ -114,7 +118,8 @@ INSERT INTO chat_rooms (id) VALUES ('r1');
 INSERT INTO call_sessions (id, "roomId", "callType", status, "startedAt", "endedAt", duration) VALUES
     ('old', 'r1', 'VIDEO', 'ENDED', '2025-01-01 10:00Z', '2025-01-01 10:02Z', 120),
     ('open', 'r1', 'AUDIO', 'ACTIVE', '2025-01-02 10:00Z', NULL, NULL);
-INSERT INTO call_participants (id, "callSessionId", "userId", "joinedAt", "leftAt", "wasMuted", "hadVideo") VALUES
+INSERT INTO call_participants (id, "callSessionId", "userId", "joinedAt", "leftAt", "wasMuted", "hadVideo")
+VALUES
     ('p1', 'old', 'u1', '2025-01-01 10:00Z', '2025-01-01 10:01Z', true, true),
     ('p2', 'old', 'u2', '2025-01-01 10:00Z', NULL, false, false),
     ('p3', 'open', 'u1', '2025-01-02 10:00Z', NULL, false, true);
@@ -130,7 +135,8 @@ async def test_rows_of_the_first_schema_live_on(empty_url: str) -> None:
         )
         await migrate(db)
         calls = """SELECT id, mode, status, "modeChangeCount", "createdAt" = "startedAt",
-            "updatedAt" = COALESCE("endedAt", "startedAt"), "sfuRoomId" IS NULL FROM call_sessions ORDER BY id"""
+            "updatedAt" = COALESCE("endedAt", "startedAt"), "sfuRoomId" IS NULL
+            FROM call_sessions ORDER BY id"""
         assert psql(empty_url, calls) == "old|p2p|ENDED|0|t|t|t\nopen|p2p|ACTIVE|0|t|t|t"
         people = 'SELECT id, status, role, "audioEnabled", "videoEnabled" FROM call_participants ORDER BY id'
         assert psql(empty_url, people).split() == [
@@ -138,7 +144,9 @@ async def test_rows_of_the_first_schema_live_on(empty_url: str) -> None:
             "p2|left|participant|t|f",
             "p3|connected|participant|t|t",
         ]
-        assert psql(empty_url, 'SELECT "_id", "conversationId", status, type FROM "CallSession" ORDER BY 1').split() == [
+        assert psql(
+            empty_url, 'SELECT "_id", "conversationId", status, type FROM "CallSession" ORDER BY 1'
+        ).split() == [
             "old|r1|ended|video",
             "open|r1|active|audio",
         ]
@@ -158,7 +166,8 @@ async def test_what_the_first_schema_cannot_hold_is_closed_on_the_way_back(empty
             INSERT INTO chat_rooms (id) VALUES ('r1');
             INSERT INTO anonymous_participants (id) VALUES ('g1');
             INSERT INTO call_sessions (id, "roomId", "callType") VALUES ('rings', 'r1', 'VIDEO');
-            INSERT INTO call_participants (id, "callSessionId", "anonymousUserId") VALUES ('p', 'rings', 'g1');
+            INSERT INTO call_participants (id, "callSessionId", "anonymousUserId")
+                VALUES ('p', 'rings', 'g1');
             """,
         )
         assert psql(empty_url, "SELECT status FROM call_sessions") == "INITIATED"
@@ -182,7 +191,11 @@ async def test_started_at_for_other_writers(
     db: Database, url: str, insert: str, update: str | None, started: str
 ) -> None:
     psql(url, "INSERT INTO chat_rooms (id) VALUES ('r')")
-    psql(url, f"""INSERT INTO call_sessions (id, "roomId", "callType", status) VALUES ('c', 'r', 'VIDEO', {insert})""")
+    psql(
+        url,
+        f"""INSERT INTO call_sessions (id, "roomId", "callType", status)
+            VALUES ('c', 'r', 'VIDEO', {insert})""",
+    )
     if update is not None:
         psql(url, f"UPDATE call_sessions SET status = {update}")
     assert psql(url, 'SELECT "startedAt" IS NOT NULL FROM call_sessions') == started

@@ -29,7 +29,11 @@ def test_what_is_appended_is_on_disk_at_once(tmp_path: Path) -> None:
     records = fill(spool, 50)
     assert on_disk(tmp_path) == records
     assert len(segments(tmp_path)["s"]) > 3
-    assert [spool.get(n) for n in (1, 25, 50)] == [records[0].payload, records[24].payload, records[49].payload]
+    assert [spool.get(n) for n in (1, 25, 50)] == [
+        records[0].payload,
+        records[24].payload,
+        records[49].payload,
+    ]
     assert spool.get(0) is None
     assert spool.get(51) is None
     assert spool.size == sum(path.stat().st_size for path in tmp_path.iterdir())
@@ -126,14 +130,15 @@ def test_every_cut_leaves_the_records_before_it(tmp_path: Path) -> None:
 
 
 @given(st.integers(min_value=0), st.integers(min_value=1, max_value=255))
-def test_every_flipped_byte_is_noticed(tmp_path_factory: pytest.TempPathFactory, where: int, flip: int) -> None:
+def test_every_flipped_byte_is_noticed(
+    tmp_path_factory: pytest.TempPathFactory, where: int, flip: int
+) -> None:
     records = [Record(n, b"payload" * n) for n in range(1, 5)]
     data = bytearray(segment(records, tmp_path_factory.mktemp("flip")))
     data[where % len(data)] ^= flip
-    found = []
+    found: list[Record] = []
     with pytest.raises(SpoolDamage):
-        for record in records_untrusted(bytes(data)):
-            found.append(record)
+        found.extend(records_untrusted(bytes(data)))
     assert found == records[: len(found)]
     assert len(found) < len(records)
 

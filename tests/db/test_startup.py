@@ -55,7 +55,12 @@ async def call(db: Database, call_id: str) -> dict[str, Any]:
 async def test_open_calls_end_at_the_last_moment_known(db: Database) -> None:
     await db.run(register_instance, "old", "node", at=T0)
     await play(db, "old", created("a"), joined("a", "u1"), created("ringing", "INITIATED"))
-    await play(db, "old", created("over"), CallEnded(at=T0 + 3, call_id="over", status="ENDED", reason="x", ended_by=None))
+    await play(
+        db,
+        "old",
+        created("over"),
+        CallEnded(at=T0 + 3, call_id="over", status="ENDED", reason="x", ended_by=None),
+    )
     await db.run(heartbeat, "old", at=T0 + 60.5)
     await play(db, "old", created("b", at=T0 + 61), joined("b", "u1", at=T0 + 62))
     await play(db, "someone-elses", created("foreign"))
@@ -67,11 +72,20 @@ async def test_open_calls_end_at_the_last_moment_known(db: Database) -> None:
         ("ringing", moment(T0 + 60.5)),
     ]
     a, ringing, b = await call(db, "a"), await call(db, "ringing"), await call(db, "b")
-    assert (a["status"], a["endReason"], a["endedAt"], a["duration"]) == ("ENDED", "server_restart", moment(T0 + 60.5), 60)
+    assert (a["status"], a["endReason"], a["endedAt"], a["duration"]) == (
+        "ENDED",
+        "server_restart",
+        moment(T0 + 60.5),
+        60,
+    )
     [p] = a["participants"]
     assert (p["status"], p["leftAt"], p["leftReason"]) == ("left", moment(T0 + 60.5), "server_restart")
     assert (b["endedAt"], b["duration"]) == (moment(T0 + 62), 1)
-    assert (ringing["status"], ringing["duration"], ringing["endReason"]) == ("MISSED", None, "server_restart")
+    assert (ringing["status"], ringing["duration"], ringing["endReason"]) == (
+        "MISSED",
+        None,
+        "server_restart",
+    )
     assert (await call(db, "over"))["endReason"] == "x"
     assert (await call(db, "foreign"))["status"] == "ACTIVE"
     assert await db.run(close_interrupted, "new", "node", at=T0 + 1000) == []
@@ -87,7 +101,9 @@ async def test_the_nodes_own_file_may_know_better(db: Database) -> None:
 async def test_another_node_is_gone_only_after_a_long_silence(db: Database) -> None:
     await db.run(register_instance, "theirs", "other-node", at=T0)
     await play(db, "theirs", created("a"))
-    assert await db.run(close_interrupted, "new", "node", at=T0 + STRANGER_SILENCE - 1, last_seen=T0 + 5) == []
+    assert (
+        await db.run(close_interrupted, "new", "node", at=T0 + STRANGER_SILENCE - 1, last_seen=T0 + 5) == []
+    )
     [closed] = await db.run(close_interrupted, "new", "node", at=T0 + STRANGER_SILENCE + 1, last_seen=T0 + 5)
     assert closed.ended_at == moment(T0)
 

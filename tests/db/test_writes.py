@@ -1,4 +1,4 @@
-"""Every change, and what the rows say after it. A scenario is a list of changes; time runs by a second each."""
+"""Every change, and what the rows say after it. A scenario is a list of changes."""
 
 from __future__ import annotations
 
@@ -92,11 +92,22 @@ async def people(db: Database) -> dict[str, dict[str, Any]]:
 
 
 async def test_a_ringing_call_is_answered_and_ends(db: Database) -> None:
-    await play(db, UserSeen(at=T0, user_id="u1", name="Ann", avatar="a.png"), created(settings={"a": [1, None]}))
+    await play(
+        db, UserSeen(at=T0, user_id="u1", name="Ann", avatar="a.png"), created(settings={"a": [1, None]})
+    )
     row = await call(db)
     assert (row["status"], row["mode"], row["callType"], row["roomId"]) == ("INITIATED", "p2p", "VIDEO", "r")
-    assert (row["startedAt"], row["endedAt"], row["duration"], row["modeChangeCount"]) == (None, None, None, 0)
-    assert (row["initiatorId"], row["settings"], row["serverInstanceId"]) == ("u1", {"a": [1, None]}, "instance")
+    assert (row["startedAt"], row["endedAt"], row["duration"], row["modeChangeCount"]) == (
+        None,
+        None,
+        None,
+        0,
+    )
+    assert (row["initiatorId"], row["settings"], row["serverInstanceId"]) == (
+        "u1",
+        {"a": [1, None]},
+        "instance",
+    )
     assert row["createdAt"] == moment(T0)
 
     await play(db, joined("p1", "u1"), joined("p2", "u2", at=T0 + 5), CallStarted(at=T0 + 5, call_id="c"))
@@ -143,13 +154,19 @@ async def test_the_end_is_final(db: Database) -> None:
 async def test_muting_and_video_are_remembered(db: Database) -> None:
     await play(db, created(), joined("p1", "u1", video_enabled=False))
     p1 = (await people(db))["p1"]
-    assert (p1["audioEnabled"], p1["videoEnabled"], p1["wasMuted"], p1["hadVideo"]) == (True, False, False, False)
+    assert (p1["audioEnabled"], p1["videoEnabled"], p1["wasMuted"], p1["hadVideo"]) == (
+        True,
+        False,
+        False,
+        False,
+    )
 
     await play(db, ParticipantMedia(at=T0 + 1, participant_id="p1", audio_enabled=False))
     await play(db, ParticipantMedia(at=T0 + 2, participant_id="p1", audio_enabled=True, video_enabled=True))
     await play(db, ParticipantMedia(at=T0 + 3, participant_id="p1", video_enabled=False))
     await play(
-        db, ParticipantMedia(at=T0 + 4, participant_id="p1", screen_share_enabled=True, device_info={"mic": "x"})
+        db,
+        ParticipantMedia(at=T0 + 4, participant_id="p1", screen_share_enabled=True, device_info={"mic": "x"}),
     )
     p1 = (await people(db))["p1"]
     assert (p1["audioEnabled"], p1["videoEnabled"], p1["screenShareEnabled"]) == (True, False, True)
@@ -185,7 +202,11 @@ async def test_the_same_person_has_one_row(db: Database, person: dict[str, str])
     await play(db, joined("second", **person, at=T0 + 9, role="host"))  # type: ignore[arg-type]
     rows = await people(db)
     assert list(rows) == ["p1"]
-    assert (rows["p1"]["joinedAt"], rows["p1"]["leftAt"], rows["p1"]["status"]) == (moment(T0), None, "connecting")
+    assert (rows["p1"]["joinedAt"], rows["p1"]["leftAt"], rows["p1"]["status"]) == (
+        moment(T0),
+        None,
+        "connecting",
+    )
     assert (rows["p1"]["wasMuted"], rows["p1"]["audioEnabled"], rows["p1"]["role"]) == (True, True, "host")
 
     await play(
@@ -216,7 +237,9 @@ async def test_the_switch_there_and_back(db: Database) -> None:
     assert (row["mode"], row["sfuRoomId"], row["sfuRtpCapabilities"]) == ("sfu", "router", {"codecs": []})
     assert (row["modeChangeCount"], row["lastModeChange"]) == (1, moment(T0 + 10))
     p2 = (await people(db))["p2"]
-    assert [p2[f"sfu{x}Id"] for x in ("SendTransport", "RecvTransport", "AudioProducer", "VideoProducer")] == [
+    assert [
+        p2[f"sfu{x}Id"] for x in ("SendTransport", "RecvTransport", "AudioProducer", "VideoProducer")
+    ] == [
         "p2-send",
         "p2-recv",
         "p2-audio",
@@ -282,8 +305,12 @@ async def test_metrics_add_up(db: Database) -> None:
     await play(
         db,
         created("ACTIVE"),
-        CallMetricsUpdate(at=T0, call_id="c", avg_rtt=30.0, peak_participants=3, reconnections=2, total_data_sent=2**40),
-        CallMetricsUpdate(at=T0 + 1, call_id="c", avg_packet_loss=0.01, peak_participants=2, total_participants=4),
+        CallMetricsUpdate(
+            at=T0, call_id="c", avg_rtt=30.0, peak_participants=3, reconnections=2, total_data_sent=2**40
+        ),
+        CallMetricsUpdate(
+            at=T0 + 1, call_id="c", avg_packet_loss=0.01, peak_participants=2, total_participants=4
+        ),
         to_sfu(),
     )
     row = await db.run(call_metrics, "c")
@@ -354,9 +381,12 @@ async def test_a_call_is_opened_again_after_a_restart_only(db: Database) -> None
 
 
 async def test_a_batch_that_is_sent_again_does_nothing(db: Database) -> None:
-    changes = [created("ACTIVE"), joined("p1", "u1"), to_sfu(1), SwitchedToP2p(
-        at=T0 + 20, call_id="c", epoch=2, reason="x", duration=1.0
-    )]
+    changes = [
+        created("ACTIVE"),
+        joined("p1", "u1"),
+        to_sfu(1),
+        SwitchedToP2p(at=T0 + 20, call_id="c", epoch=2, reason="x", duration=1.0),
+    ]
     records = [Record(n, encode_change(change)) for n, change in enumerate(changes, 1)]
     assert await db.run(register_stream, "s") == 0
     assert await db.run(apply_batch, "s", records[:3]) == 3
@@ -393,7 +423,9 @@ class Counting:
         return getattr(self._connection, name)
 
 
-@pytest.mark.parametrize("change", [to_sfu, lambda: SwitchedToP2p(at=T0, call_id="c", epoch=1, reason="x", duration=1.0)])
+@pytest.mark.parametrize(
+    "change", [to_sfu, lambda: SwitchedToP2p(at=T0, call_id="c", epoch=1, reason="x", duration=1.0)]
+)
 async def test_a_switch_costs_as_many_statements_for_many_as_for_few(db: Database, change: Any) -> None:
     who = [f"p{n}" for n in range(30)]
     await play(db, created("ACTIVE"), *[joined(one, f"u{one}") for one in who])
@@ -408,4 +440,6 @@ async def test_a_switch_costs_as_many_statements_for_many_as_for_few(db: Databas
 
     assert await db.run(count) == 4
     if change is to_sfu:
-        assert {row["sfuVideoProducerId"] for row in (await people(db)).values()} == {f"{one}-video" for one in who}
+        assert {row["sfuVideoProducerId"] for row in (await people(db)).values()} == {
+            f"{one}-video" for one in who
+        }

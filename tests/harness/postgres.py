@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -48,7 +50,7 @@ class TestCluster:
         name = f"test_{next(_numbers)}"
         template = "tandem_template" if migrated else "template0"
         async with admin(self.postgres.dsn) as execute:
-            await execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+            await execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return self.url(name)
 
 
@@ -92,8 +94,29 @@ def test_cluster() -> Iterator[TestCluster]:
 test_cluster.__test__ = False  # type: ignore[attr-defined]
 
 
+def running(pid: int) -> bool:
+    """Whether this process is there (a zombie is not)."""
+    return Path(f"/proc/{pid}/cwd").exists()
+
+
+async def until_gone(pid: int) -> None:
+    with trio.fail_after(10):
+        while running(pid):  # noqa: ASYNC110 - not our child
+            await trio.sleep(0.005)
+
+
+async def kill(postgres: EmbeddedPostgres) -> None:
+    """kill -9 of the postmaster; returns when its owner knows."""
+    pid = postgres.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    with trio.fail_after(10):
+        while postgres.alive():  # noqa: ASYNC110 - a process cannot be waited for as an event
+            await trio.sleep(0.005)
+
+
 def psql(url: str, statement: str) -> str:
-    """What `psql` prints for a statement, unaligned and without headers: a reader that shares none of our code."""
+    """What `psql` prints for a statement, without headers: a reader that shares none of our code."""
     done = subprocess.run(
         ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", url, "-c", statement],
         capture_output=True,

@@ -1,7 +1,7 @@
 """Every way that calls are written and read, one function each, one file a subject.
 
-Each function is a unit of work for `Database.run(function, ...)` and takes its connection first. Rows come back
-as dictionaries under the columns' own names, times as aware datetimes in UTC. `at` is Unix seconds.
+Each function is a unit of work for `Database.run(function, ...)` and takes its connection first. Rows come
+back as dictionaries under the columns' own names, times as aware datetimes in UTC. `at` is Unix seconds.
 """
 
 from server.db.queries.calls import (

@@ -50,8 +50,8 @@ async def create_call_session(
     in_sfu = mode == "sfu"
     await connection.execute(
         """
-        INSERT INTO call_sessions (id, "roomId", "callType", status, mode, "initiatorId", settings, "sfuRoomId",
-            "sfuRtpCapabilities", "createdAt", "updatedAt", "startedAt", "serverInstanceId")
+        INSERT INTO call_sessions (id, "roomId", "callType", status, mode, "initiatorId", settings,
+            "sfuRoomId", "sfuRtpCapabilities", "createdAt", "updatedAt", "startedAt", "serverInstanceId")
         VALUES ($1, $2, $3::text::"CallType", $4::text::"CallStatus", $5, $6, $7, $8, $9, $10, $10,
             CASE WHEN $4::text = 'ACTIVE' THEN $10::timestamptz END, $11)
         ON CONFLICT (id) DO UPDATE
@@ -180,7 +180,8 @@ SELECT p.*, u.name AS "userName", u.avatar AS "userAvatar", g.name AS "guestName
 
 
 def with_person(row: Row) -> dict[str, Any]:
-    """A participant's row with its person under `user` ({id, name, avatar}) or `anonymousUser` ({id, name})."""
+    """A participant's row with its person under `user` ({id, name, avatar}) or `anonymousUser` ({id,
+    name})."""
     found = dict(row)
     name, avatar, guest = found.pop("userName"), found.pop("userAvatar"), found.pop("guestName")
     user_id, guest_id = found["userId"], found["anonymousUserId"]

@@ -94,9 +94,11 @@ async def mode_transition_stats(connection: Connection, start: float, end: float
               FROM call_sessions s LEFT JOIN call_metrics m ON m."callSessionId" = s.id
              WHERE s."createdAt" BETWEEN $1 AND $2 AND s."modeChangeCount" > 0
         ), transitions AS (
-            SELECT COALESCE(e ->> 'reason', 'unknown') AS reason, NULLIF((e ->> 'duration')::float8, 0) AS duration
+            SELECT COALESCE(e ->> 'reason', 'unknown') AS reason,
+                   NULLIF((e ->> 'duration')::float8, 0) AS duration
               FROM calls, jsonb_array_elements(
-                  CASE jsonb_typeof("modeTransitions") WHEN 'array' THEN "modeTransitions" ELSE '[]'::jsonb END) AS e
+                  CASE jsonb_typeof("modeTransitions")
+                      WHEN 'array' THEN "modeTransitions" ELSE '[]'::jsonb END) AS e
         )
         SELECT (SELECT count(*) FROM calls) AS calls,
                (SELECT COALESCE(sum("modeChangeCount"), 0) FROM calls) AS total,

@@ -42,10 +42,12 @@ def _arbiter(participant: NewParticipant) -> str:
 async def add_participant(
     connection: Connection, call_id: str, participant: NewParticipant, *, at: float
 ) -> str:
-    """Adds a participant, or takes the same person's row of this call again (leftAt cleared); returns the row's id.
+    """Adds a participant, or takes the same person's row of this call again (leftAt cleared); returns the
+    row's id.
 
-    Waits for a transaction that is ending the call; in a call that is over the row is written as left at once.
-    The user's or guest's own row is made where it is missing. Raises `MissingRow` if there is no such call.
+    Waits for a transaction that is ending the call; in a call that is over the row is written as left at
+    once. The user's or guest's own row is made where it is missing. Raises `MissingRow` if there is no such
+    call.
     """
     status = await connection.fetchval(
         "SELECT status::text FROM call_sessions WHERE id = $1 FOR SHARE", call_id
@@ -60,7 +62,8 @@ async def add_participant(
     row_id: str = await connection.fetchval(
         f"""
         INSERT INTO call_participants AS p (id, "callSessionId", "userId", "anonymousUserId", role, status,
-            "joinedAt", "leftAt", "audioEnabled", "videoEnabled", "wasMuted", "hadVideo", "deviceInfo", "updatedAt")
+            "joinedAt", "leftAt", "audioEnabled", "videoEnabled", "wasMuted", "hadVideo", "deviceInfo",
+            "updatedAt")
         VALUES ($1, $2, $3, $4, $5, CASE WHEN $6 THEN 'left' ELSE 'connecting' END,
             $7, CASE WHEN $6 THEN $7::timestamptz END, $8, $9, NOT $8, $9, $10, $7)
         ON CONFLICT {_arbiter(participant)} DO UPDATE
@@ -68,10 +71,12 @@ async def add_participant(
                "leftAt" = CASE WHEN $6 THEN COALESCE(p."leftAt", excluded."leftAt") END, "leftReason" = NULL,
                "audioEnabled" = excluded."audioEnabled", "videoEnabled" = excluded."videoEnabled",
                "screenShareEnabled" = false,
-               "wasMuted" = p."wasMuted" OR excluded."wasMuted", "hadVideo" = p."hadVideo" OR excluded."hadVideo",
+               "wasMuted" = p."wasMuted" OR excluded."wasMuted",
+               "hadVideo" = p."hadVideo" OR excluded."hadVideo",
                "sfuSendTransportId" = NULL, "sfuRecvTransportId" = NULL, "sfuAudioProducerId" = NULL,
                "sfuVideoProducerId" = NULL, "sfuScreenProducerId" = NULL,
-               "deviceInfo" = COALESCE(excluded."deviceInfo", p."deviceInfo"), "updatedAt" = excluded."updatedAt"
+               "deviceInfo" = COALESCE(excluded."deviceInfo", p."deviceInfo"),
+               "updatedAt" = excluded."updatedAt"
         RETURNING id
         """,
         participant.id,
@@ -109,7 +114,8 @@ async def update_participant_status(
         return
     tag = await connection.execute(
         f"""
-        UPDATE call_participants SET status = CASE WHEN "leftAt" IS NULL THEN $2 ELSE status END, "updatedAt" = $3
+        UPDATE call_participants
+           SET status = CASE WHEN "leftAt" IS NULL THEN $2 ELSE status END, "updatedAt" = $3
          WHERE id = {_ROW}
         """,
         participant_id,
@@ -129,14 +135,16 @@ async def update_participant_media(
     screen_share_enabled: bool | None = None,
     device_info: dict[str, Any] | None = None,
 ) -> None:
-    """Stores what is switched on; None leaves a field. wasMuted and hadVideo, once true, stay. Raises `MissingRow`."""
+    """Stores what is switched on; None leaves a field. wasMuted and hadVideo, once true, stay. Raises
+    `MissingRow`."""
     tag = await connection.execute(
         f"""
         UPDATE call_participants
            SET "audioEnabled" = COALESCE($2, "audioEnabled"), "videoEnabled" = COALESCE($3, "videoEnabled"),
                "screenShareEnabled" = COALESCE($4, "screenShareEnabled"),
                "deviceInfo" = COALESCE($5, "deviceInfo"),
-               "wasMuted" = "wasMuted" OR NOT COALESCE($2, true), "hadVideo" = "hadVideo" OR COALESCE($3, false),
+               "wasMuted" = "wasMuted" OR NOT COALESCE($2, true),
+               "hadVideo" = "hadVideo" OR COALESCE($3, false),
                "updatedAt" = $6
          WHERE id = {_ROW}
         """,
@@ -212,7 +220,8 @@ async def leave_call(
 
 
 async def participant_by_producer(connection: Connection, producer_id: str) -> dict[str, Any] | None:
-    """Who sends this audio, video or screen producer: the row with `user`, `anonymousUser` and `callSession`."""
+    """Who sends this audio, video or screen producer: the row with `user`, `anonymousUser` and
+    `callSession`."""
     row = await connection.fetchrow(
         """
         SELECT p.*, to_jsonb(u) AS "user", to_jsonb(g) AS "anonymousUser", to_jsonb(s) AS "callSession"

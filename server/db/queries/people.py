@@ -1,5 +1,5 @@
-"""Users, guests and chat rooms: only as much as calls refer to. An application may own `users` and `chat_rooms`
-and have more columns in them, so rows that exist are never inserted over."""
+"""Users, guests and chat rooms: only as much as calls refer to. An application may own `users` and
+`chat_rooms` and have more columns in them, so rows that exist are never inserted over."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ async def save_user(
     if rows_of(updated) == 0:
         await connection.execute(
             'INSERT INTO users (id, name, avatar, "createdAt", "updatedAt") VALUES ($1, $2, $3, $4, $4)'
-            " ON CONFLICT (id) DO UPDATE SET name = excluded.name, avatar = COALESCE(excluded.avatar, users.avatar)",
+            " ON CONFLICT (id) DO UPDATE"
+            " SET name = excluded.name, avatar = COALESCE(excluded.avatar, users.avatar)",
             user_id,
             name,
             avatar,

@@ -1,4 +1,5 @@
-"""A call moves between P2P and SFU: one transaction, and as many statements for fifty participants as for two."""
+"""A call moves between P2P and SFU: one transaction, and as many statements for fifty participants as for
+two."""
 
 from __future__ import annotations
 
@@ -67,8 +68,8 @@ async def switch_to_sfu(
 ) -> bool:
     """Moves the call to SFU mode with its router and everybody's ids, counts and notes the transition.
 
-    A call that is in SFU mode already gets the new ids, but no transition is counted, and the result is False.
-    Raises `MissingRow` if there is no such call.
+    A call that is in SFU mode already gets the new ids, but no transition is counted, and the result is
+    False. Raises `MissingRow` if there is no such call.
     """
     old = await _mode_for_update(connection, call_id)
     await connection.execute(
@@ -76,7 +77,8 @@ async def switch_to_sfu(
         UPDATE call_sessions
            SET mode = 'sfu', "sfuRoomId" = $2, "sfuRtpCapabilities" = $3,
                "lastModeChange" = CASE WHEN mode = 'sfu' THEN "lastModeChange" ELSE $4 END,
-               "modeChangeCount" = "modeChangeCount" + CASE WHEN mode = 'sfu' THEN 0 ELSE 1 END, "updatedAt" = $4
+               "modeChangeCount" = "modeChangeCount" + CASE WHEN mode = 'sfu' THEN 0 ELSE 1 END,
+               "updatedAt" = $4
          WHERE id = $1
         """,
         call_id,
@@ -120,7 +122,8 @@ async def switch_to_p2p(connection: Connection, call_id: str, *, transition: Tra
         UPDATE call_sessions
            SET mode = 'p2p', "sfuRoomId" = NULL, "sfuRtpCapabilities" = NULL,
                "lastModeChange" = CASE WHEN mode = 'p2p' THEN "lastModeChange" ELSE $2 END,
-               "modeChangeCount" = "modeChangeCount" + CASE WHEN mode = 'p2p' THEN 0 ELSE 1 END, "updatedAt" = $2
+               "modeChangeCount" = "modeChangeCount" + CASE WHEN mode = 'p2p' THEN 0 ELSE 1 END,
+               "updatedAt" = $2
          WHERE id = $1
         """,
         call_id,
@@ -151,19 +154,21 @@ async def record_gaps(
     max_audio_gap_ms: float | None,
     at: float,
 ) -> None:
-    """Raises the gaps noted at the transition of this epoch to these; nothing if there is no such transition."""
+    """Raises the gaps noted at the transition of this epoch to these; nothing if there is no such
+    transition."""
     await connection.execute(
         """
         UPDATE call_metrics
            SET "modeTransitions" = (
-                   SELECT jsonb_agg(CASE WHEN t.e -> 'epoch' <> to_jsonb($2::bigint) OR t.e -> 'epoch' IS NULL THEN t.e
+                   SELECT jsonb_agg(CASE WHEN t.e -> 'epoch' IS DISTINCT FROM to_jsonb($2::bigint) THEN t.e
                        ELSE t.e || jsonb_build_object(
                            'maxVideoGapMs', GREATEST((t.e ->> 'maxVideoGapMs')::float8, $3::float8),
                            'maxAudioGapMs', GREATEST((t.e ->> 'maxAudioGapMs')::float8, $4::float8)) END
                        ORDER BY t.n)
                      FROM jsonb_array_elements("modeTransitions") WITH ORDINALITY AS t (e, n)),
                "updatedAt" = $5
-         WHERE "callSessionId" = $1 AND "modeTransitions" @> jsonb_build_array(jsonb_build_object('epoch', $2::bigint))
+         WHERE "callSessionId" = $1
+           AND "modeTransitions" @> jsonb_build_array(jsonb_build_object('epoch', $2::bigint))
         """,
         call_id,
         epoch,
