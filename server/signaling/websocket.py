@@ -87,8 +87,10 @@ class WebSocketDoor:
         try:
             await connection.run()
         except* Exception as group:
-            self.counters["failed_connections"] += 1
-            if group.split(lambda error: _is_known_upstream(error))[1] is not None:
+            if group.split(_is_of_the_wire)[1] is None:
+                self.counters["broken_connections"] += 1
+            else:
+                self.counters["failed_connections"] += 1
                 log.error("connection_failed", peer=origin.peer, exc_info=group)
         finally:
             connection.detach()
@@ -106,7 +108,8 @@ class WebSocketDoor:
             await self._gone.wait()
 
 
-def _is_known_upstream(error: BaseException) -> bool:
+def _is_of_the_wire(error: BaseException) -> bool:
+    """What trio-websocket's reader raises for a client's doing, and nobody here need look into."""
     from wsproto.utilities import LocalProtocolError
 
     return isinstance(error, (LocalProtocolError, ConnectionClosed))

@@ -302,7 +302,7 @@ async def test_a_ping_during_our_close_costs_only_that_connection(
         await trio.testing.wait_all_tasks_blocked()  # the close frame is out, the handshake waits for us
         await ours.send_all(bytes([0x89, 0x80, 0, 0, 0, 0]))  # a masked, empty ping
         await trio.testing.wait_all_tasks_blocked()
-        assert door.counters["failed_connections"] == 1, (
+        assert door.counters["broken_connections"] == 1, (
             "upstream is mended: the barrier is not tested any more"
         )
         assert directory.detached == [directory.attached[1]]
