@@ -29,6 +29,8 @@ from rtp_core.route cimport Path
 from rtp_core.rtp cimport KIND_DTLS, KIND_RTCP, KIND_RTP, KIND_STUN, packet_kind
 from rtp_core.timers cimport timers_run
 
+from rtp_core.handles import Handles
+
 Event = tuple  # (what, handle, value): see `poll`
 PayloadRow = tuple  # see `add_producer`
 ICE_STATES = ("new", "connected", "disconnected", "failed")
@@ -83,33 +85,6 @@ cdef int64_t pipeline_tick(Core* core, int64_t now) noexcept nogil:
     return timers_run(core, now)
 
 
-class _Allocator:
-    """Places of one slab: which are free, and the generation each is in. 24 bits of generation."""
-
-    def __init__(self, kind: int, capacity: int) -> None:
-        self.kind = kind
-        self.capacity = capacity
-        self.free: deque[int] = deque()
-        self.generations: list[int] = []
-        self.used = 0
-
-    def take(self) -> int:
-        if self.free:
-            index = self.free.popleft()
-        elif len(self.generations) < self.capacity:
-            index = len(self.generations)
-            self.generations.append(0)
-        else:
-            raise MemoryError("the media core has no room for another object of this kind")
-        self.generations[index] = self.generations[index] % 0xFFFFFF + 1
-        self.used += 1
-        return self.kind << 56 | self.generations[index] << 32 | index
-
-    def give_back(self, handle: int) -> None:
-        self.used -= 1
-        self.free.append(handle & 0xFFFFFFFF)
-
-
 cdef int copy_into(uint8_t* to, int capacity, bytes data, str what) except -1:
     if len(data) > capacity:
         raise ValueError(f"{what} is longer than {capacity} bytes")
@@ -135,8 +110,8 @@ cdef class Pipeline:
         self.backlog = deque()
         self.kept = {}
         self.allocators = [
-            None, _Allocator(KIND_ROUTER, scale), _Allocator(KIND_TRANSPORT, scale),
-            _Allocator(KIND_PRODUCER, scale * 2), _Allocator(KIND_CONSUMER, scale * 16),
+            None, Handles(KIND_ROUTER, scale), Handles(KIND_TRANSPORT, scale),
+            Handles(KIND_PRODUCER, scale * 2), Handles(KIND_CONSUMER, scale * 16),
         ]
 
     def __dealloc__(self):
