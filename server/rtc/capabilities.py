@@ -130,11 +130,12 @@ def match(offered: RtpCodec, router: RtpCodec) -> bool:
     H264 by profile and packetization-mode (RFC 6184, section 8.2.2), VP9 by profile-id (RFC 9628, section
     6.1), AV1 by profile (AV1 RTP specification, section 7.2). RTX belongs to its codec and matches nothing.
     """
-    if offered.is_rtx or router.is_rtx or offered.mime_type.lower() != router.mime_type.lower():
+    mime_type = offered.mime_type.lower()
+    if mime_type != router.mime_type.lower() or offered.is_rtx:
         return False
     if offered.clock_rate != router.clock_rate or (offered.channels or 1) != (router.channels or 1):
         return False
-    match offered.mime_type.lower():
+    match mime_type:
         case "video/h264":
             return _same(offered, router, "packetization-mode") and same_profile(
                 str(offered.parameters.get("profile-level-id", "")),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import cast
+from typing import NamedTuple, cast
 
 import msgspec
 
@@ -15,6 +15,7 @@ from server.rtc.parameters import (
     IceParameters,
     MediaKind,
     RtpCapabilities,
+    RtpCodec,
     RtpParameters,
 )
 from server.rtc.sdp import parse_untrusted
@@ -60,6 +61,14 @@ class _Agreed(msgspec.Struct, frozen=True):
     ufrag: str
 
 
+class _Taken(NamedTuple):
+    section: MediaSection
+    codecs: list[RtpCodec]
+
+
+_Accepted = dict[int, _Taken]  # by the m-line's index in the offer
+
+
 class SendNegotiation:
     """Answers the offers of one connection. An offer that is refused changes nothing."""
 
@@ -75,8 +84,12 @@ class SendNegotiation:
         RFC 8839, section 4.4.1.1.1. Raises SdpError.
         """
         offer = parse_untrusted(offer_sdp)
-        ufrag = next((section.ice_ufrag for section in offer.media if section.ice_ufrag), None)
-        return self._agreed is not None and ufrag != self._agreed.ufrag
+        accepted = self._accepted(offer)
+        return (
+            self._agreed is not None
+            and bool(accepted)
+            and _tagged(offer, accepted).ice_ufrag != self._agreed.ufrag
+        )
 
     def answer(self, offer_sdp_untrusted: str, *, ice: IceParameters, fingerprint: Fingerprint) -> SendAnswer:
         """Answer an offer with the server's `ice` and `fingerprint`.
@@ -88,10 +101,9 @@ class SendNegotiation:
         accepted = self._accepted(offer)
         if not accepted:
             raise NegotiationError("the offer has no bundled audio or video m-line with a codec in common")
-        _check_extension_ids(list(accepted.values()))
-        _check_ssrcs(list(accepted.values()))
-        # The tagged section is the first of the bundle that is not rejected; it speaks for the transport.
-        tagged = min(accepted.values(), key=lambda section: offer.bundle.index(_mid(section)))
+        _check_extension_ids(accepted)
+        _check_ssrcs(accepted)
+        tagged = _tagged(offer, accepted)
         ufrag, pwd = tagged.ice_ufrag, tagged.ice_pwd
         if ufrag is None or pwd is None:
             raise NegotiationError("the offer has no a=ice-ufrag and a=ice-pwd")
@@ -105,7 +117,7 @@ class SendNegotiation:
                     rejected_section(offered.kind, offered.protocol, offered.formats, offered.mid)
                 )
                 continue
-            item = self._media(index, offered)
+            item = self._media(index, offered, accepted[index].codecs)
             section = media_section(item.kind, item.mid, item.rtp.codecs, item.rtp.header_extensions)
             section.protocol = offered.protocol
             section.direction = "recvonly" if item.active else "inactive"
@@ -118,7 +130,7 @@ class SendNegotiation:
             sections.append(section)
             media.append(item)
 
-        order = {_mid(section) for section in accepted.values()}
+        order = {_mid(item.section) for item in accepted.values()}
         text = Description(
             session_id=self._session_id,
             version=self._version,
@@ -145,20 +157,23 @@ class SendNegotiation:
             if before is not None and section.mid != before and not section.rejected:
                 raise NegotiationError(f"the m-line of mid {before} has become that of another")
 
-    def _accepted(self, offer: Description) -> dict[int, MediaSection]:
-        """The offered sections that are taken, by index; the others get port 0."""
+    def _accepted(self, offer: Description) -> _Accepted:
+        """The offered sections that are taken; the others get port 0."""
         bundled = set(offer.bundle)
-        return {
-            index: section
-            for index, section in enumerate(offer.media)
-            if not section.rejected
-            and section.kind in ("audio", "video")
-            and section.protocol in _PROTOCOLS
-            and section.mid in bundled
-            and len(_mid(section)) <= _MAX_MID
-            and section.rtcp_mux
-            and common_codecs(section, self._caps)
-        }
+        out: _Accepted = {}
+        for index, section in enumerate(offer.media):
+            if (
+                not section.rejected
+                and section.kind in ("audio", "video")
+                and section.protocol in _PROTOCOLS
+                and section.mid in bundled
+                and len(_mid(section)) <= _MAX_MID
+                and section.rtcp_mux
+            ):
+                codecs = common_codecs(section, self._caps)
+                if codecs:
+                    out[index] = _Taken(section, codecs)
+        return out
 
     def _dtls(self, tagged: MediaSection) -> tuple[Setup, DtlsParameters]:
         """Our a=setup and the client's parameters (RFC 5763, section 5; RFC 8842, section 5)."""
@@ -178,7 +193,7 @@ class SendNegotiation:
             raise NegotiationError("the certificate or DTLS role has changed: make a new connection")
         return ("passive" if role == "client" else "active"), dtls
 
-    def _media(self, index: int, offered: MediaSection) -> SendMedia:
+    def _media(self, index: int, offered: MediaSection, codecs: list[RtpCodec]) -> SendMedia:
         kind = cast(MediaKind, offered.kind)  # `_accepted` lets nothing else through
         first, cname = encoding(offered)
         mid = _mid(offered)
@@ -187,13 +202,7 @@ class SendNegotiation:
             mid,
             kind,
             offered.direction in ("sendonly", "sendrecv"),
-            RtpParameters(
-                mid,
-                common_codecs(offered, self._caps),
-                common_extensions(offered, kind, self._caps),
-                [first],
-                cname,
-            ),
+            RtpParameters(mid, codecs, common_extensions(offered, kind, self._caps), [first], cname),
         )
 
 
@@ -203,19 +212,25 @@ def _mid(section: MediaSection) -> str:
     return section.mid
 
 
-def _check_extension_ids(sections: list[MediaSection]) -> None:
+def _tagged(offer: Description, accepted: _Accepted) -> MediaSection:
+    """The first of the bundle that is taken: it speaks for the transport (RFC 9143, section 7.3.1)."""
+    place = {mid: number for number, mid in reversed(list(enumerate(offer.bundle)))}
+    return min((item.section for item in accepted.values()), key=lambda section: place[_mid(section)])
+
+
+def _check_extension_ids(accepted: _Accepted) -> None:
     """In a bundle one id means one extension (RFC 9143, section 9.1): the MID is read before all else."""
     meaning: dict[int, str] = {}
-    for section in sections:
+    for section, _ in accepted.values():
         for item in section.extensions:
             if meaning.setdefault(item.id, item.uri) != item.uri:
                 raise NegotiationError(f"header extension id {item.id} means two things in one bundle")
 
 
-def _check_ssrcs(sections: list[MediaSection]) -> None:
+def _check_ssrcs(accepted: _Accepted) -> None:
     """In a bundle an SSRC belongs to one m-line and has one use."""
     seen: set[int] = set()
-    for section in sections:
+    for section, _ in accepted.values():
         first, _ = encoding(section)
         for ssrc in (first.ssrc, first.rtx_ssrc):
             if ssrc is not None and ssrc in seen:

@@ -76,7 +76,7 @@ class RtcPeer:
         self.consent = True  # keep sending checks; False lets the server's consent expire
         self.on_rtp: Callable[[RtpPacket, float], None] | None = None
 
-        self._pending: dict[bytes, float] = {}
+        self._pending: dict[bytes, tuple[float, str]] = {}  # when it was sent, with which password
         self._ice_connected = trio.Event()
         self._connected = trio.Event()
         self._news = trio.Condition()
@@ -132,7 +132,6 @@ class RtcPeer:
         """Go on with the server's fresh credentials and our own fresh ones, on the same path."""
         self.remote = ice
         self.ufrag, self.pwd = secrets.token_hex(4), secrets.token_hex(16)
-        self._pending.clear()
 
     async def rebind(self) -> None:
         """Go on from another local port, as after a NAT's change of mind; the keys stay."""
@@ -172,7 +171,7 @@ class RtcPeer:
             (stun.PRIORITY, struct.pack("!I", 0x6E7F1EFF)),
             (stun.USE_CANDIDATE, b""),
         ]
-        self._pending[request.transaction] = time.monotonic()
+        self._pending[request.transaction] = time.monotonic(), self.remote.password
         self.checks_sent += 1
         await self.send_raw(stun.encode(request, password=self.remote.password))
 
@@ -224,7 +223,7 @@ class RtcPeer:
         elif data and 20 <= data[0] <= 63:
             self.dtls.receive_untrusted(data, now)
             await self._flush_dtls()
-        elif data and 128 <= data[0] <= 191 and self._recv_srtp is not None:
+        elif data and 128 <= data[0] <= 191:
             await self._received_srtp(data, now)
         else:
             self.errors["unknown"] += 1
@@ -238,12 +237,12 @@ class RtcPeer:
         if message.type == stun.BINDING_REQUEST:
             await self._answer_check(data, message)
             return
-        sent = self._pending.pop(message.transaction, None)
+        sent, password = self._pending.pop(message.transaction, (None, ""))
         if sent is None:
             self.errors["stun transaction"] += 1
         elif message.type == stun.BINDING_ERROR:
             self.errors[f"stun {message.error}"] += 1
-        elif not stun.has_integrity(data, self.remote.password):
+        elif not stun.has_integrity(data, password):
             self.errors["stun integrity"] += 1
         else:
             self.checks_answered += 1
@@ -262,7 +261,9 @@ class RtcPeer:
         await self.send_raw(stun.encode(answer, password=self.pwd))
 
     async def _received_srtp(self, data: bytes, now: float) -> None:
-        assert self._recv_srtp is not None
+        if self._recv_srtp is None:
+            self.errors["srtp before keys"] += 1
+            return
         try:
             if is_rtcp(data):
                 self.rtcp.append(self._recv_srtp.unprotect_rtcp(data))

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.rtc.certificate import Certificate
@@ -279,6 +279,7 @@ def test_junk_between_the_flights_does_no_harm() -> None:
     assert server.dropped > 0
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300), st.sampled_from(["fresh", "connected", "closed"]))
 def test_no_bytes_raise(data: bytes, moment: str) -> None:
     client, server = pair()
@@ -309,6 +310,7 @@ def test_records_are_packed_up_to_the_mtu() -> None:
         pack_records(stream[:-1], 1200)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 2000), max_size=20), st.integers(100, 3000))
 def test_packing_keeps_every_byte(sizes: list[int], mtu: int) -> None:
     stream = b"".join(map(_record, sizes))

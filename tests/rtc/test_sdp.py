@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from aiortc import sdp as oracle
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.rtc.description import (
@@ -103,6 +103,7 @@ descriptions = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(descriptions)
 def test_what_is_written_is_read_back(description: Description) -> None:
     for index, section in enumerate(description.media):
@@ -258,6 +259,7 @@ def test_unknown_lines_and_attributes_mean_nothing() -> None:
     assert parse_untrusted(text) == parse_untrusted(AUDIO)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300) | st.text("mavo=: 0123456789/udiacnetr-\r\n", max_size=400).map(AUDIO.__add__))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:

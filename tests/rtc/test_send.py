@@ -113,6 +113,16 @@ def test_a_browsers_ice_restart(answer: Answer, browser: str) -> None:
     assert (two.session_id, two.version) == (one.session_id, one.version + 1)
 
 
+def test_the_tagged_m_line_speaks_for_ice(answer: Answer) -> None:
+    def split(description: Description) -> None:
+        description.media[0].port = 0
+        description.media[0].ice_ufrag = "others"
+
+    negotiation = SendNegotiation(CAPS)
+    assert answer(changed(split), negotiation).ice_ufrag == UFRAG
+    assert not negotiation.restarts_ice_untrusted(changed(split))
+
+
 def test_without_ssrc_lines_the_mid_has_to_do(answer: Answer) -> None:
     result = answer(offer(tracks=[Track("audio", "a")]))
     assert result.media[0].rtp.encodings == [RtpEncoding()]
