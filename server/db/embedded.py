@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
@@ -35,7 +36,7 @@ from server.db.postgres_files import (
 log = structlog.get_logger("tandem.postgres")
 
 START_TIMEOUT = 60.0  # seconds; recovery after a crash may have much to replay
-STOP_TIMEOUT = 10.0  # seconds for a fast shutdown, then SIGQUIT
+STOP_TIMEOUT = 3.0  # seconds for a fast shutdown; then SIGQUIT, which loses nothing but start-up time
 ELSEWHERE = Path("/var/lib/tandem")  # for clusters whose user cannot enter the data directory
 LOG_BYTES = 8 << 20
 SOCKET_PATH_MAX = 107  # sun_path of Linux, less the final NUL
@@ -67,11 +68,14 @@ _SETTINGS = {
 
 class EmbeddedPostgres:
     """One cluster under `data_dir/postgres`. `binaries` is a directory with `initdb` and `postgres`, or None
-    to look for one."""
+    to look for one; `settings` go before our own defaults."""
 
-    def __init__(self, data_dir: Path, *, binaries: Path | None = None) -> None:
+    def __init__(
+        self, data_dir: Path, *, binaries: Path | None = None, settings: Mapping[str, str] | None = None
+    ) -> None:
         self._data_dir = data_dir.resolve()
         self._wanted = binaries
+        self._settings = {**_SETTINGS, **(settings or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._home = self._data_dir / "postgres"
 
@@ -221,7 +225,7 @@ class EmbeddedPostgres:
     def _spawn(self, binaries: Binaries, account: Account | None) -> None:
         ids = ["-1", "-1"] if account is None else [str(account.uid), str(account.gid)]
         command = [str(binaries.path / "postgres"), "-D", str(self.cluster), "-k", str(self.socket_dir)]
-        for name, value in _SETTINGS.items():
+        for name, value in self._settings.items():
             command += ["-c", f"{name}={value}"]
         mode = "wb" if self._log.exists() and self._log.stat().st_size > LOG_BYTES else "ab"
         with open(self._log, mode) as output:
@@ -251,7 +255,7 @@ class EmbeddedPostgres:
         if pid is None:
             return
         log.info("an earlier PostgreSQL is still running", pid=pid)
-        for number, patience in ((signal.SIGINT, STOP_TIMEOUT), (signal.SIGQUIT, 3.0)):
+        for number, patience in ((signal.SIGINT, 10.0), (signal.SIGQUIT, 3.0)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
             with trio.move_on_after(patience):

@@ -73,7 +73,7 @@ async def admin(dsn: str) -> AsyncIterator:  # type: ignore[type-arg]
 def test_cluster() -> Iterator[TestCluster]:
     """Starts a cluster for the block. It outlives the event loops of the tests: it is a process."""
     with public_dir() as data_dir:
-        postgres = EmbeddedPostgres(data_dir)
+        postgres = EmbeddedPostgres(data_dir, settings={"fsync": "off"})  # many small databases
 
         async def prepare() -> None:
             await postgres.start()
