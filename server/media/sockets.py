@@ -11,6 +11,8 @@ from server.rtc.parameters import IceCandidate
 
 WILDCARDS = ("0.0.0.0", "::")
 _IPV6_RECVPKTINFO = 49
+_SO_SNDBUFFORCE = 32
+_SO_RCVBUFFORCE = 33
 _PORT_TRIES = 16
 
 
@@ -79,8 +81,8 @@ def _open(host: str, version: int, port: int, kind: int, buffer_bytes: int) -> s
                 one.setsockopt(socket.IPPROTO_IP, getattr(socket, "IP_PKTINFO", 8), 1)
             else:
                 one.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer_bytes)
+            _set_buffer(one, _SO_RCVBUFFORCE, socket.SO_RCVBUF, buffer_bytes)
+            _set_buffer(one, _SO_SNDBUFFORCE, socket.SO_SNDBUF, buffer_bytes)
         else:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         one.bind((host, port))
@@ -90,6 +92,14 @@ def _open(host: str, version: int, port: int, kind: int, buffer_bytes: int) -> s
         one.close()
         raise
     return one
+
+
+def _set_buffer(one: socket.socket, force: int, ordinary: int, size: int) -> None:
+    """A burst of key frames must fit. Beyond net.core.rmem_max only an administrator may go."""
+    try:
+        one.setsockopt(socket.SOL_SOCKET, force, size)
+    except PermissionError:
+        one.setsockopt(socket.SOL_SOCKET, ordinary, size)
 
 
 def _has_ipv6() -> bool:
