@@ -7,6 +7,7 @@
 import { Epochs } from "./epochs.js";
 import { P2pConnection } from "./p2p.js";
 import { Remote } from "./remote.js";
+import { SOURCES } from "./senders.js";
 import { SfuReceive, SfuSend } from "./sfu.js";
 
 const PORT_BLOCKED_MS = 7_000;
@@ -136,18 +137,17 @@ export class Call {
 
   #settleSending() {
     const { tracks } = this.#media;
-    const none = {};
     const ending = this.epochs.overlapping;
     const limit = SFU_CAMERA_BPS.find(([most]) => this.remotes.size + 1 <= most)[1];
-    this.send.senders.want(this.epochs.sendsToSfu(this.me) ? tracks : none);
+    this.send.senders.want(tracks, this.epochs.sourcesToSfu(this.me));
     this.send.senders.limit({ camera: limit, screen: SCREEN_BPS });
     this.send.senders.cap(ending === "sfu" ? OVERLAP_CAP_BPS : null);
     for (const [epoch, { senders }] of this.#p2p) {
-      senders.want(this.epochs.sendsOnP2p(epoch, this.me) ? tracks : none);
+      senders.want(tracks, this.epochs.sourcesOnP2p(epoch, this.me));
       senders.limit({ camera: P2P_CAMERA_BPS, screen: SCREEN_BPS });
       senders.cap(ending === "p2p" && epoch === this.epochs.p2pEpoch ? OVERLAP_CAP_BPS : null);
     }
-    for (const { senders } of this.#legacy) senders.want(tracks);
+    for (const { senders } of this.#legacy) senders.want(tracks, SOURCES);
   }
 
   #pathsOf(remote) {

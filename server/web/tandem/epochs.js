@@ -3,6 +3,8 @@
  * "The switch", as plain state. Every handler is synchronous and refuses what is stale, so that whatever awaits
  * elsewhere can compare with this state when it comes back.
  */
+import { SOURCES } from "./senders.js";
+
 export class Epochs {
   /** @param {{mode: string, epoch: number}} state a CallState */
   constructor(state) {
@@ -56,16 +58,16 @@ export class Epochs {
     return true;
   }
 
-  /** Whether `me` sends to the SFU now. */
-  sendsToSfu(me) {
-    return this.target === "sfu" || this.mode === "sfu" || this.#owesOldPath("sfu", me);
+  /** What `me` sends to the SFU now: a list of sources. */
+  sourcesToSfu(me) {
+    return this.target === "sfu" || this.mode === "sfu" ? SOURCES : this.#sourcesOnOldPath("sfu", me);
   }
 
-  /** Whether `me` sends on the P2P connection made for `epoch` now. */
-  sendsOnP2p(epoch, me) {
-    if (this.pending?.to === "p2p" && this.pending.epoch === epoch) return true;
-    if (this.p2pEpoch !== epoch) return false;
-    return this.mode === "p2p" || this.#owesOldPath("p2p", me);
+  /** What `me` sends on the P2P connection made for `epoch` now: a list of sources. */
+  sourcesOnP2p(epoch, me) {
+    if (this.pending?.to === "p2p" && this.pending.epoch === epoch) return SOURCES;
+    if (this.p2pEpoch !== epoch) return [];
+    return this.mode === "p2p" ? SOURCES : this.#sourcesOnOldPath("p2p", me);
   }
 
   /** Whether the P2P connection made for `epoch` is still of use. */
@@ -78,8 +80,12 @@ export class Epochs {
     return this.pending?.from ? this.pending.from : null;
   }
 
-  #owesOldPath(kind, me) {
-    const { from, stragglers } = this.previous ?? { stragglers: [] };
-    return from === kind && stragglers.some((pair) => pair.sender === me);
+  /**
+   * After the commit a straggler still plays the old path. Nobody else does, but the microphone goes on until the
+   * release: it costs next to nothing, and a jitter buffer that runs dry has its browser make up sound in vain.
+   */
+  #sourcesOnOldPath(kind, me) {
+    if (this.previous?.from !== kind) return [];
+    return this.previous.stragglers.some((pair) => pair.sender === me) ? SOURCES : ["microphone"];
   }
 }

@@ -12,6 +12,7 @@ const FRAME_PATIENCE_MS = 150; // how long to wait for a frame to swap on, once 
 
 export class PairSwitch {
   #needs;
+  #alone;
   #onready;
   #cancelled = false;
   #audio;
@@ -21,13 +22,15 @@ export class PairSwitch {
 
   /**
    * @param {object} of to: Path, view: its View, needs() → {audio, video, screen} (what the participant sends now),
-   *   onready(): called once, in the task that presents a frame of the new path where there is video
+   *   alone: there is no old path that could be missed, onready(): called once, in the task that presents a frame of
+   *   the new path where there is video
    */
-  constructor({ to, view, needs, onready }) {
+  constructor({ to, view, needs, alone, onready }) {
     this.to = to;
     this.view = view;
     this.#needs = needs;
     this.#onready = onready;
+    this.#alone = alone;
     this.#audio = new AudioWatch(to);
     this.#framesBefore = view.frames;
     this.#run();
@@ -68,7 +71,7 @@ export class PairSwitch {
   async #ready(waited) {
     if (!this.to.alive) return false;
     const needs = this.#needs();
-    const audio = !needs.audio || (await this.#audio.healthy());
+    const audio = !needs.audio || (this.#alone ? this.to.playsAudio : await this.#audio.healthy());
     const video = !needs.video || (await this.#shown("camera", this.view.frames > this.#framesBefore));
     if (!audio || !video) return false;
     if (!needs.screen || waited > SCREEN_PATIENCE_MS) return true;

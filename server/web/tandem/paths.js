@@ -1,5 +1,10 @@
 /** A path: one participant's media as it comes in by one connection. During a switch a participant has two. */
 
+// A jitter buffer that has just begun knows nothing of the network and runs dry at its first hiccup, when it has just
+// become the only one that is heard. So it begins with a reserve, and gives it back once it has learnt.
+const AUDIO_RESERVE_MS = 80;
+const LEARNT_AFTER_MS = 10_000;
+
 let nextId = 1;
 
 export class Path {
@@ -29,6 +34,7 @@ export class Path {
     const stream = source === "screen" ? this.screenStream : this.stream;
     if (old) stream.removeTrack(old.track);
     if (receiver) stream.addTrack(receiver.track);
+    if (receiver && source === "microphone") begin(receiver);
     return true;
   }
 
@@ -93,4 +99,10 @@ export class Path {
     }
     return null;
   }
+}
+
+function begin(receiver) {
+  if (!("jitterBufferTarget" in receiver)) return;
+  receiver.jitterBufferTarget = AUDIO_RESERVE_MS;
+  setTimeout(() => (receiver.jitterBufferTarget = null), LEARNT_AFTER_MS);
 }

@@ -108,6 +108,7 @@ export class Remote {
       to: want,
       view,
       needs,
+      alone: this.active === want,
       onready: () => {
         this.#switch = null;
         if (this.active !== want) this.#show(want);
@@ -122,7 +123,8 @@ export class Remote {
     if (epoch === null || epoch === this.#reported) return;
     this.#reported = epoch;
     this.hooks.swapped(this, epoch);
-    const meter = (this.#meter ??= new GapMeter(path));
+    const meter = this.#meter;
+    if (!meter) return; // a pair that the switch found without media has lost none by it
     this.#meterTimer = setTimeout(async () => {
       const gaps = await meter.finish();
       if (this.#meter !== meter) return;

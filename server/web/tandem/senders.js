@@ -15,10 +15,11 @@ export class Senders {
   /**
    * Sends these tracks from now on; null stops one (`replaceTrack(null)`: `encodings.active` is not in every browser).
    * @param {Record<string, MediaStreamTrack | null>} tracks
+   * @param {string[]} sources which of them; the others stop
    */
-  want(tracks) {
+  want(tracks, sources) {
     for (const [source, slot] of this.#slots) {
-      slot.wanted = tracks[source] ?? null;
+      slot.wanted = sources.includes(source) ? tracks[source] : null;
       this.#settle(slot);
     }
   }
