@@ -23,7 +23,7 @@ CASES = [
     ("VP8", "90 e0 91 22 33 44 01", START, "I, L, T"),
     ("VP8", "90 e0 91 22 33 44 00", KEY, "I, L, T"),
     ("VP8", "90 f0 11 22 33 00", KEY, "T and K share a byte"),
-    ("VP8", "90 10 44 00", KEY, "K"),
+    ("VP8", "90 10 45 00", KEY, "K"),
     ("VP8", "90 00 00", KEY, "X with nothing in it"),
     ("VP8", "10", NOTHING, "descriptor alone"),
     ("VP8", "90", NOTHING, "extension cut"),

@@ -132,6 +132,13 @@ def test_overflow_forgets_the_old_requests_too() -> None:
     assert tracker.missing == [901]
 
 
+@pytest.mark.parametrize("start", EDGES)
+def test_arrivals_of_a_former_turn_are_forgotten(start: int) -> None:
+    tracker, _ = feed(start, list(range(WINDOW)))
+    assert tracker.packet((start + WINDOW + 3) % 65536, 0) == "gap"
+    assert [tracker.packet((start + WINDOW + n) % 65536, 0) for n in range(3)] == ["recovered"] * 3
+
+
 def test_extended_numbers_go_on_rising() -> None:
     tracker = GapTracker()
     for n in range(0, 200_000, 500):

@@ -232,16 +232,17 @@ def compare(bits: int, base: int, actions: tuple[tuple[str, int], ...]) -> None:
     assert [one and one[0] for one in found] == [model.inverse(out) for out in range(1 << bits)], actions
 
 
-SEQS = range(4)
-TINY = [("packet", s) for s in SEQS] + [("drop", s) for s in SEQS] + [("resume", 0), ("switch", 0)]
+def everything(bits: int) -> list[tuple[str, int]]:
+    seqs = range(1 << bits)
+    return [(action, s) for action in ("packet", "drop") for s in seqs] + [("resume", 0), ("switch", 0)]
 
 
-@pytest.mark.parametrize("first", SEQS)
-def test_two_bit_model_tried_out_whole(first: int) -> None:
-    """With numbers of two bits, everything that can happen within five steps after the first packet."""
-    for depth in range(5):
-        for actions in itertools.product(TINY, repeat=depth):
-            compare(2, 3, (("packet", first), *actions))
+@pytest.mark.parametrize(("bits", "depth"), [(2, 4), (3, 4)])
+def test_narrow_models_tried_out_whole(bits: int, depth: int) -> None:
+    """Everything that can happen within a few steps after the first packet, across the wrap."""
+    first = ("packet", (1 << bits) - 2)
+    for actions in itertools.product(everything(bits), repeat=depth):
+        compare(bits, 3, (first, *actions))
 
 
 @given(
