@@ -223,4 +223,4 @@ async def _first_try(storage: Storage, patience: float) -> None:
                 await trio.sleep(pause)
                 pause = min(2 * pause, 1.0)
     if not storage.ready:
-        log.error("the database cannot be reached; the server begins without it")
+        log.error("the database is not ready; the server begins without it and goes on trying")
