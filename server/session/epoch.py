@@ -145,7 +145,8 @@ class Epoch:
         """When the old path may go; None while a straggler needs it, or none of this applies."""
         if self.committed_at is None or not self.lingering or self.stragglers:
             return None
-        return self.committed_at + self.linger_s
+        # With nobody left who shared the old path, there is nothing to wait for.
+        return self.committed_at + (self.linger_s if self.old_path else 0.0)
 
     def _step(self, event: str) -> bool:
         target = TRANSITIONS.get((self.state, event))

@@ -1,4 +1,4 @@
-"""A directory with a fake media server, a recording recorder, and clients that speak through real negotiation."""
+"""A directory with a fake media server, a recorder that only keeps, and clients that negotiate for real."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ async def test_what_is_refused_outside_a_call(house: House) -> None:
     await refused("not_found", ann, "call.reject", m.CallRef("nothing"))
 
 
-# ---- ringing ------------------------------------------------------------------------------------------------
+# ---- ringing ----------------------------------------------------------------------------------------------
 
 
 async def test_ringing_reaches_all_devices(house: House) -> None:
@@ -206,7 +206,7 @@ async def test_a_second_start_names_the_call_that_is_there(house: House) -> None
     await refused("too_large", bob, "call.start", m.CallStart("else", settings={"x": "y" * 5000}))
 
 
-# ---- a connection is cut ------------------------------------------------------------------------------------
+# ---- a connection is cut ----------------------------------------------------------------------------------
 
 
 async def test_resume_restores_all(autojump_clock: MockClock, house: House) -> None:
@@ -224,9 +224,7 @@ async def test_resume_restores_all(autojump_clock: MockClock, house: House) -> N
     assert (hello.resumed, hello.resync, hello.call) == (True, False, None)
     await settle()
     assert bob.last("chat.message").text == "are you there?"
-    assert [seq for _, _, seq in bob.wire.got] == list(
-        range(before.got[-1][2] + 1, bob.wire.got[-1][2] + 1)
-    )
+    assert [seq for _, _, seq in bob.wire.got] == list(range(before.got[-1][2] + 1, bob.wire.got[-1][2] + 1))
     assert ann.last("participant.updated").participant.status != "reconnecting"
     assert {one.id for one in house.router.open_transports} == transports
 
@@ -303,7 +301,7 @@ async def test_the_same_user_elsewhere_takes_the_place(house: House) -> None:
     assert bob.count("chat.message") == 0
 
 
-# ---- failures and the end ------------------------------------------------------------------------------------
+# ---- failures and the end ---------------------------------------------------------------------------------
 
 
 async def test_a_room_that_fails_ends_alone(

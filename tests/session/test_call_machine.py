@@ -44,7 +44,7 @@ class CallMachine(RuleBasedStateMachine):
         try:
             pid = self.world.join(name, session=f"s-{name}-{self.sessions if new_device else 0}")
         except ClientError as error:
-            assert error.code == "call_full"
+            assert error.code == "call_full"  # noqa: PT017
             assert self.world.call.effects() == []
             assert self.world.rows.present == before
         else:
@@ -130,7 +130,7 @@ class CallMachine(RuleBasedStateMachine):
         try:
             self.world.call.request_mode(mode, self.world.now)
         except ClientError as error:
-            assert error.code == "bad_state"
+            assert error.code == "bad_state"  # noqa: PT017
             assert self.world.call.effects() == []
         self.world.run()
 

@@ -148,7 +148,7 @@ def test_the_server_ends_a_call(event: Event, reason: str, invite: list[str]) ->
     assert (world.rows.call["status"], world.rows.call["reason"]) == ("ENDED", reason)
 
 
-# ---- ringing ------------------------------------------------------------------------------------------------
+# ---- ringing ----------------------------------------------------------------------------------------------
 
 
 def test_ringing_and_an_answer() -> None:
@@ -216,7 +216,7 @@ def test_a_decline_of_one_does_not_end_an_answered_call() -> None:
     assert not world.call.over
 
 
-# ---- state, chat, stats ---------------------------------------------------------------------------------------
+# ---- state, chat, stats -----------------------------------------------------------------------------------
 
 
 def test_media_state_is_told_and_stored() -> None:

@@ -1,4 +1,4 @@
-"""Around a call under test: a clock, clients that follow the protocol, and the rows its changes would leave."""
+"""Around a call under test: a clock, clients that follow the protocol, and the rows its changes leave."""
 
 from __future__ import annotations
 
@@ -248,9 +248,9 @@ class World:
                 self.session_news.append((effect.session_id, effect.method, effect.params))
             case fx.Persist():
                 self.rows.apply(effect.change)
-                if isinstance(effect.change, changes.ParticipantLeft):
-                    if effect.change.reason != "replaced":
-                        self.clients.pop(effect.change.participant_id, None)
+                change = effect.change
+                if isinstance(change, changes.ParticipantLeft) and change.reason != "replaced":
+                    self.clients.pop(change.participant_id, None)
             case fx.OpenPeer():
                 assert effect.participant_id not in self.peers
                 self.peers.add(effect.participant_id)
