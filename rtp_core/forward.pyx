@@ -159,6 +159,7 @@ cdef void forward_receive(Core* core, Transport* transport, int64_t now, uint8_t
     cdef Payload* payload
     cdef uint8_t* packet = data
     cdef int number, verdict
+    cdef bint repaired = False
     if transport.srtp == NULL:
         core.counters.no_keys += 1
         return
@@ -209,7 +210,7 @@ cdef void forward_receive(Core* core, Transport* transport, int64_t now, uint8_t
         payload = &producer.payloads[producer.payload_index[payload.apt]]
         if payload.is_rtx:
             return
-        producer.counters.retransmitted += 1
+        repaired = True
     elif entry.is_rtx:  # a media payload type on the RTX stream
         core.counters.unknown_payload += 1
         return
@@ -218,7 +219,7 @@ cdef void forward_receive(Core* core, Transport* transport, int64_t now, uint8_t
     producer.last_payload = <uint8_t>(payload - producer.payloads)
     producer.counters.packets += 1
     producer.counters.bytes += size
-    media(core, producer, payload, now, packet, size, &header, &view)
+    media(core, producer, payload, now, packet, size, &header, &view, repaired)
 
 
 cdef void restart_consumers(Producer* producer) noexcept nogil:
@@ -231,7 +232,7 @@ cdef void restart_consumers(Producer* producer) noexcept nogil:
 
 
 cdef void media(Core* core, Producer* producer, const Payload* payload, int64_t now, const uint8_t* packet, int size,
-                const RtpHeader* header, const ExtView* view) noexcept nogil:
+                const RtpHeader* header, const ExtView* view, bint repaired) noexcept nogil:
     cdef int verdict = nack_packet(producer.nack, header.sequence, now)
     cdef const uint8_t* body = packet + header.header_len
     cdef uint32_t body_len = <uint32_t>header.payload_len
@@ -240,9 +241,12 @@ cdef void media(Core* core, Producer* producer, const Payload* payload, int64_t 
     cdef int level
     cdef bint voice, wanted
     if verdict == NACK_DUPLICATE or verdict == NACK_STRAY:
-        core.counters.duplicates += 1
-        producer.counters.dropped += 1
+        if not repaired:  # a sender probes for bandwidth by repeating by RTX what has arrived: nothing is lost
+            core.counters.duplicates += 1
+            producer.counters.dropped += 1
         return
+    if repaired:
+        producer.counters.retransmitted += 1
     if verdict == NACK_RESET:
         restart_consumers(producer)
     elif verdict == NACK_OVERFLOW:
