@@ -43,12 +43,15 @@ class Wire:
         self.got: list[tuple[str, Any, int]] = []
         self.closed: int | None = None
         self.full = False
+        self.arrived = trio.Event()
 
     def send_nowait(self, method: str, params: msgspec.Raw) -> bool:
         if self.full or self.closed is not None:
             return False
         seq = msgspec.json.decode(params)["seq"]
         self.got.append((method, msgspec.json.decode(params, type=m.NOTIFICATIONS[method]), seq))
+        self.arrived.set()
+        self.arrived = trio.Event()
         return True
 
     def close(self, code: int, reason: str) -> None:
@@ -116,6 +119,13 @@ class Client:
         for other in others:
             await self.ask("epoch.swapped", m.EpochSwapped(epoch, other.pid))
 
+    async def until(self, method: str, count: int = 1) -> Any:
+        """Wait for a notification (the `count`th of its kind on this connection)."""
+        with trio.fail_after(20):
+            while self.count(method) < count:
+                await self.wire.arrived.wait()
+        return self.last(method)
+
     @property
     def pid(self) -> str:
         assert self.session.participant_id is not None
@@ -132,10 +142,10 @@ class Client:
 
 
 class House:
-    def __init__(self, settings: CallSettings) -> None:
+    def __init__(self, settings: CallSettings, recorder: Any = None) -> None:
         self.settings = settings
         self.media = FakeMedia()
-        self.recorder = Recorder()
+        self.recorder = Recorder() if recorder is None else recorder
         self.directory = Directory(settings, self.media, self.recorder, self.now)
 
     @staticmethod
