@@ -99,7 +99,9 @@ def _settled(everybody: list[Caller], number: int, count: int) -> dict[str, Any]
     )
     twice = 0.0
     for one in everybody:
-        twice += one.page.evaluate("() => { const ms = window.heardTwiceMs; window.heardTwiceMs = 0; return ms; }")
+        twice += one.page.evaluate(
+            "() => { const ms = window.heardTwiceMs; window.heardTwiceMs = 0; return ms; }"
+        )
     return {"round": number, **state["switches"][-1], "heardTwiceMs": twice}
 
 
@@ -121,7 +123,10 @@ def report(rows: list[dict[str, Any]], version: str, file: str | None) -> int:
     worst = {key: max((row[key] or 0.0) for row in rows) for key in LIMITS}
     over = {key: sum((row[key] or 0.0) > limit for row in rows) for key, limit in LIMITS.items()}
     missing = sum(row["maxVideoGapMs"] is None or row["maxAudioGapMs"] is None for row in rows)
-    print(f"worst of {len(rows)}: " + ", ".join(f"{key} {worst[key]:.0f} (limit {LIMITS[key]:.0f})" for key in LIMITS))
+    print(
+        f"worst of {len(rows)}: "
+        + ", ".join(f"{key} {worst[key]:.0f} (limit {LIMITS[key]:.0f})" for key in LIMITS)
+    )
     if file:
         figures = {
             "bench": "switch",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, ViewportSize
 
 from tests.harness.fake_devices import write_camera, write_microphone
 
@@ -25,7 +25,7 @@ CHROMIUM_FLAGS = [
     "--disable-backgrounding-occluded-windows",
 ]
 
-FIREFOX_PREFERENCES = {
+FIREFOX_PREFERENCES: dict[str, str | float | bool] = {
     "media.navigator.streams.fake": True,
     "media.navigator.permission.disabled": True,
     "media.autoplay.default": 0,
@@ -34,8 +34,20 @@ FIREFOX_PREFERENCES = {
     "media.cubeb.force_mock_context": True,
 }
 
-# What a page is asked again and again: what it shows and plays of each other participant, apart from the client's word.
+# What a page shows and plays of each other participant, apart from the client's word.
 _OBSERVE = """() => {
+  const counts = (window.presentedFrames ??= new WeakMap());
+  const count = (video) => {
+    const presented = () => {
+      counts.set(video, counts.get(video) + 1);
+      video.requestVideoFrameCallback(presented);
+    };
+    if (!counts.has(video)) {
+      counts.set(video, 0);
+      video.requestVideoFrameCallback(presented);
+    }
+    return counts.get(video);
+  };
   const seen = {};
   for (const video of document.querySelectorAll('video[data-participant-id]')) {
     const { participantId, source, path, active } = video.dataset;
@@ -46,8 +58,7 @@ _OBSERVE = """() => {
       if (!video.muted && !video.paused && audio) one.audible += 1;
     }
     if (active === 'true') {
-      const quality = video.getVideoPlaybackQuality();
-      one[source] = { path, width: video.videoWidth, frames: quality.totalVideoFrames, paused: video.paused };
+      one[source] = { path, width: video.videoWidth, frames: count(video), paused: video.paused };
     }
   }
   return seen;
@@ -104,7 +115,9 @@ class Caller:
         seen: dict[str, Any] = self.page.evaluate(_OBSERVE)
         return seen
 
-    def wait(self, what: str, holds: Callable[[dict[str, Any]], bool], timeout_s: float = 10) -> dict[str, Any]:
+    def wait(
+        self, what: str, holds: Callable[[dict[str, Any]], bool], timeout_s: float = 10
+    ) -> dict[str, Any]:
         """Wait until `holds(state)`; `what` is for the message when it never does."""
         deadline = time.monotonic() + timeout_s
         while True:
@@ -150,7 +163,11 @@ class Caller:
 def _plays(now: dict[str, Any], before: dict[str, Any] | None) -> bool:
     camera, earlier = now["camera"], (before or {}).get("camera")
     return bool(
-        camera and earlier and camera["width"] > 0 and camera["frames"] > earlier["frames"] and now["audible"] == 1
+        camera
+        and earlier
+        and camera["width"] > 0
+        and camera["frames"] > earlier["frames"]
+        and now["audible"] == 1
     )
 
 
@@ -173,8 +190,8 @@ class Callers:
         **query: str,
     ) -> Caller:
         """A new participant, joining without a click."""
-        size = {"width": viewport[0], "height": viewport[1]}
-        context = self.browser.new_context(viewport=size, ignore_https_errors=True)  # type: ignore[arg-type]
+        size = ViewportSize(width=viewport[0], height=viewport[1])
+        context = self.browser.new_context(viewport=size, ignore_https_errors=True)
         self._contexts.append(context)
         page = context.new_page()
         if init_script:

@@ -37,7 +37,9 @@ def write_microphone(path: Path) -> Path:
     for index in range(_RATE * _SECONDS):
         at = index / _RATE
         swell = 0.75 + 0.25 * math.sin(2 * math.pi * at / _SECONDS * 2)
-        samples.append(int(32_000 * swell * sum(gain * math.sin(2 * math.pi * hz * at) for hz, gain in tones)))
+        samples.append(
+            int(32_000 * swell * sum(gain * math.sin(2 * math.pi * hz * at) for hz, gain in tones))
+        )
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)

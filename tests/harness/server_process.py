@@ -1,5 +1,5 @@
-"""The real server as a process of its own, as `make run` starts it: on free ports, with a data directory that is kept
-over restarts."""
+"""The real server as a process of its own, as `make run` starts it: on free ports, with a data directory that
+is kept over restarts."""
 
 from __future__ import annotations
 
@@ -74,7 +74,8 @@ class ServerProcess:
         """Rows of the server's own PostgreSQL, as JSON gives them: times are text, numbers are numbers."""
         script = Path(__file__).with_name("ask_database.py")
         asked = json.dumps({"data_dir": str(self.data_dir), "sql": sql, "values": list(values)})
-        done = subprocess.run([sys.executable, str(script)], input=asked, capture_output=True, text=True, timeout=20)
+        command = [sys.executable, str(script)]
+        done = subprocess.run(command, input=asked, capture_output=True, text=True, timeout=20)
         if done.returncode:
             raise AssertionError(done.stderr)
         rows: list[dict[str, Any]] = json.loads(done.stdout)
