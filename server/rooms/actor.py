@@ -20,8 +20,9 @@ from server.rooms.inbox import Inbox
 from server.rooms.session import Session
 from server.rooms.sfu import Sfu
 from server.session import effects as fx
-from server.session.call import Call, Joiner, NewCall
+from server.session.call import Call, NewCall
 from server.session.lifecycle import Event
+from server.session.participants import Joiner
 from server.session.settings import CallSettings
 from server.session.switch import SfuRoom
 from server.signaling import messages as m
@@ -53,6 +54,7 @@ class Room:
         self,
         new: NewCall,
         session: Session,
+        sdp: str | None,
         *,
         settings: CallSettings,
         media: MediaServer,
@@ -82,6 +84,7 @@ class Room:
             )
             self._admit(session, self.call.participant_of(new.initiator.key) or "")
             self._carry_out()
+            self.opened = m.CallResult(self.snapshot(session), self._publish(session, sdp))
             self._reconcile()
         except BaseException:
             self._close()
@@ -155,11 +158,21 @@ class Room:
 
     # ---- what requests do -----------------------------------------------------------------------------
 
-    def join(self, session: Session, joiner: Joiner) -> m.CallState:
+    def join(self, session: Session, joiner: Joiner, sdp: str | None) -> m.CallResult:
         """To be run by `ask`."""
         state = self.call.join(joiner, self._clock())
         self._admit(session, state.participant_id)
-        return state
+        self._carry_out()
+        return m.CallResult(state, self._publish(session, sdp))
+
+    def _publish(self, session: Session, sdp: str | None) -> m.SfuPublishResult | None:
+        """The newcomer's producers are there before the others are offered anything: one offer, not two."""
+        if sdp is None:
+            return None
+        try:
+            return self.sfu.peer(self.participant_id(session)).publish(sdp)
+        except ClientError:
+            return None  # it is in the call all the same, and learns the reason from sfu.publish
 
     def snapshot(self, session: Session) -> m.CallState:
         """All that a client needs to build the call anew."""

@@ -16,8 +16,9 @@ from server.rooms.actor import Recorder, Room
 from server.rooms.inbox import Closed
 from server.rooms.requests import DONE, HANDLERS, check_size, handle
 from server.rooms.session import Session, Sink
-from server.session.call import Joiner, NewCall
+from server.session.call import NewCall
 from server.session.identity import Identity
+from server.session.participants import Joiner
 from server.session.settings import CallSettings
 from server.signaling import messages as m
 
@@ -167,11 +168,11 @@ class Directory:
     async def _request(self, session: Session, method: str, params: m.Wire) -> m.Wire:
         match params:
             case m.CallStart():
-                return m.CallResult(await self._start(session, params))
+                return self._start(session, params)
             case m.CallJoin():
-                return m.CallResult(await self._join(session, params))
+                return await self._join(session, params)
             case m.CallAnswer():
-                return m.CallResult(await self._answer(session, params))
+                return await self._answer(session, params)
         if method == "call.reject" and isinstance(params, m.CallRef):
             return await self._reject(session, params)
         if method not in HANDLERS:
@@ -180,7 +181,7 @@ class Directory:
             raise ClientError("not_in_call", "you are in no call: join one first")
         return await handle(session.room, session, method, params, self._clock)
 
-    async def _start(self, session: Session, said: m.CallStart) -> m.CallState:
+    def _start(self, session: Session, said: m.CallStart) -> m.CallResult:
         grants = session.identity.grants
         self._check_room(session, said.room_id)
         check_size(said.settings, "settings")
@@ -201,23 +202,24 @@ class Directory:
             invite=invite,
             settings=said.settings,
         )
-        return self._open_room(session, new)
+        return self._open_room(session, new, said.sdp)
 
-    async def _join(self, session: Session, said: m.CallJoin) -> m.CallState:
+    async def _join(self, session: Session, said: m.CallJoin) -> m.CallResult:
         self._check_room(session, said.room_id)
         joiner = self._joiner(session, said.audio_enabled, said.video_enabled)
         while (room := self._rooms.get(said.room_id)) is not None:
             try:
-                return await self._enter(room, session, joiner)
+                return await self._enter(room, session, joiner, said.sdp)
             except Closed:  # it ended just now; the next call of this room begins
                 await room.finished.wait()
         new = NewCall(call_id=ids.cuid(), room_id=said.room_id, call_type=said.call_type, initiator=joiner)
-        return self._open_room(session, new)
+        return self._open_room(session, new, said.sdp)
 
-    async def _answer(self, session: Session, said: m.CallAnswer) -> m.CallState:
+    async def _answer(self, session: Session, said: m.CallAnswer) -> m.CallResult:
         room = self._ringing(session, said.call_id)
         self._check_free(session, room)
-        return await self._enter(room, session, self._joiner(session, said.audio_enabled, said.video_enabled))
+        joiner = self._joiner(session, said.audio_enabled, said.video_enabled)
+        return await self._enter(room, session, joiner, said.sdp)
 
     async def _reject(self, session: Session, said: m.CallRef) -> m.Wire:
         room = self._ringing(session, said.call_id)
@@ -231,10 +233,10 @@ class Directory:
             raise ClientError("not_found", "no such call rings for you", field="callId")
         return room
 
-    async def _enter(self, room: Room, session: Session, joiner: Joiner) -> m.CallState:
-        return await room.ask(lambda: room.join(session, joiner))
+    async def _enter(self, room: Room, session: Session, joiner: Joiner, sdp: str | None) -> m.CallResult:
+        return await room.ask(lambda: room.join(session, joiner, sdp))
 
-    def _open_room(self, session: Session, new: NewCall) -> m.CallState:
+    def _open_room(self, session: Session, new: NewCall, sdp: str | None) -> m.CallResult:
         if self._draining or self._actors is None:
             raise ClientError("draining", "the server is about to stop: reconnect in a moment")
         if len(self._rooms) >= self._settings.max_rooms:
@@ -242,6 +244,7 @@ class Directory:
         room = Room(
             new,
             session,
+            sdp,
             settings=self._settings,
             media=self._media,
             recorder=self._recorder,
@@ -250,7 +253,7 @@ class Directory:
         )
         self._rooms[room.room_id] = self._calls[room.call.id] = room
         self._actors.start_soon(self._act, room, name=f"room {room.room_id}")
-        return room.call.snapshot(room.participant_id(session))
+        return room.opened
 
     async def _act(self, room: Room) -> None:
         log.info("call_began", room=room.room_id, call=room.call.id)

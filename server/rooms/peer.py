@@ -107,6 +107,10 @@ class Peer:
         try:
             ice = self.send.ice
             if negotiation.restarts_ice_untrusted(sdp_untrusted):
+                # Looked at first, so that an offer that is refused changes nothing.
+                SendNegotiation(self._router.rtp_capabilities).answer(
+                    sdp_untrusted, ice=ice, fingerprint=self.send.fingerprint
+                )
                 ice = self.send.restart_ice()
             return negotiation.answer(sdp_untrusted, ice=ice, fingerprint=self.send.fingerprint)
         except NegotiationError:

@@ -26,26 +26,11 @@ from server.session.effects import (
 )
 from server.session.lifecycle import Event, Lifecycle
 from server.session.metrics import CallMetrics
-from server.session.participants import Participant, Participants
+from server.session.participants import Joiner, Participant, Participants
 from server.session.ringing import Ringing
 from server.session.settings import CallSettings
 from server.session.switch import SfuRoom, Switch
 from server.signaling import messages as m
-
-
-class Joiner(msgspec.Struct, frozen=True, kw_only=True):
-    """A session that enters a call."""
-
-    session_id: str
-    key: str  # one per person (`Session.user_key`)
-    user_id: str | None
-    anonymous_id: str | None
-    name: str
-    avatar: str | None
-    audio_enabled: bool
-    video_enabled: bool
-    publish: bool = True
-    device: dict[str, Any] | None = None
 
 
 class NewCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -203,15 +188,7 @@ class Call:
                 self._out.append(NotifySession(before.session_id, "call.replaced", m.Replaced(self.id)))
             self._remove(before, "replaced", now, dismiss=before.session_id != joiner.session_id)
         self._see_user(joiner, now)
-        one = self._people.add(joiner.key)
-        one.user_id = joiner.user_id
-        one.anonymous_id = joiner.anonymous_id
-        one.session_id = joiner.session_id
-        one.name = joiner.name
-        one.joined_at = now
-        one.device = joiner.device
-        one.audio_enabled = joiner.audio_enabled and joiner.publish
-        one.video_enabled = joiner.video_enabled and joiner.publish
+        one = self._people.add(joiner, now)
         self._persist(
             changes.ParticipantJoined(
                 at=now,
@@ -322,7 +299,7 @@ class Call:
             self._settle(now)
 
     def measured(self, participant_id: str, said: m.EpochMeasured, now: float) -> None:
-        self._switch.measured(participant_id, said, now)
+        self._switch.records.measured(participant_id, said, now)
 
     def p2p_failed(self, participant_id: str, said: m.P2pFailed, now: float) -> None:
         self._switch.p2p_failed(participant_id, said.participant_id, said.epoch, now)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal
 
+import msgspec
+
 from server import ids
 from server.db.changes import SfuIds
 from server.signaling.messages import ParticipantInfo, ParticipantStatusName
@@ -12,21 +14,35 @@ from server.signaling.messages import ParticipantInfo, ParticipantStatusName
 Role = Literal["host", "participant"]
 
 
+class Joiner(msgspec.Struct, frozen=True, kw_only=True):
+    """A session that enters a call."""
+
+    session_id: str
+    key: str  # one per person (`Session.user_key`)
+    user_id: str | None
+    anonymous_id: str | None
+    name: str
+    avatar: str | None
+    audio_enabled: bool
+    video_enabled: bool
+    publish: bool = True
+    device: dict[str, Any] | None = None
+
+
 class Participant:
     """One person in one call."""
 
-    def __init__(self, *, participant_id: str, key: str, role: Role) -> None:
+    def __init__(self, participant_id: str, role: Role, joiner: Joiner, now: float) -> None:
         self.id = participant_id
-        self.key = key  # the user's id, or the guest's
         self.role: Role = role
-        self.user_id: str | None = None
-        self.anonymous_id: str | None = None
-        self.session_id = ""
-        self.name = ""
-        self.joined_at = 0.0
-        self.device: dict[str, Any] | None = None
-        self.audio_enabled = True
-        self.video_enabled = True
+        self.user_id = joiner.user_id
+        self.anonymous_id = joiner.anonymous_id
+        self.session_id = joiner.session_id
+        self.name = joiner.name
+        self.joined_at = now
+        self.device = joiner.device
+        self.audio_enabled = joiner.audio_enabled and joiner.publish
+        self.video_enabled = joiner.video_enabled and joiner.publish
         self.screen_share_enabled = False
         self.connected = False  # a media path of this participant has been seen to work
         self.away_until: float | None = None  # the connection is cut; gone for good at this time
@@ -86,14 +102,13 @@ class Participants:
     def away_ids(self) -> tuple[str, ...]:
         return tuple(one.id for one in self if one.away)
 
-    def add(self, key: str) -> Participant:
+    def add(self, joiner: Joiner, now: float) -> Participant:
         """A record for a person who is not present. The first person of a call is its host, for good."""
-        assert self.of(key) is None
-        first = next(iter(self._ids), key)
-        participant_id = self._ids.setdefault(key, ids.cuid())
-        role: Role = "host" if first == key else "participant"
-        one = Participant(participant_id=participant_id, key=key, role=role)
-        self._here[participant_id] = one
+        assert self.of(joiner.key) is None
+        first = next(iter(self._ids), joiner.key)
+        participant_id = self._ids.setdefault(joiner.key, ids.cuid())
+        role: Role = "host" if first == joiner.key else "participant"
+        one = self._here[participant_id] = Participant(participant_id, role, joiner, now)
         return one
 
     def remove(self, participant_id: str) -> None:

@@ -10,27 +10,24 @@ from typing import Any
 
 import msgspec
 
-from server.db.changes import SfuIds, SwitchedToP2p, SwitchedToSfu, TransitionGaps
+from server.db.changes import SfuIds, SwitchedToP2p, SwitchedToSfu
 from server.errors import ClientError
 from server.session.effects import Effect, Forward, Notify, Persist
 from server.session.epoch import Epoch, PairKey, pairs_of
 from server.session.metrics import CallMetrics
 from server.session.participants import Participants
 from server.session.policy import Situation, Want, decide, sfu_reason
+from server.session.records import SwitchRecords
 from server.session.settings import CallSettings
 from server.signaling.messages import (
     EpochCommit,
     EpochEnd,
-    EpochMeasured,
     EpochPrepare,
     Mode,
     Pair,
-    SwitchReason,
-    SwitchRecorded,
     Wire,
 )
 
-KEPT_RECORDS = 8  # gaps of older switches are no longer taken
 NO_RETURN_SOON = 16  # counts as so many returns: the longest delay from now on
 
 
@@ -39,31 +36,6 @@ class SfuRoom(msgspec.Struct, frozen=True):
 
     id: str
     rtp_capabilities: dict[str, Any]
-
-
-class _Record:
-    """One change of mode and what it cost the clients."""
-
-    def __init__(self, epoch: Epoch, from_mode: Mode) -> None:
-        self.epoch = epoch.number
-        self.from_mode = from_mode
-        self.to_mode = epoch.to_mode
-        self.reason: SwitchReason = epoch.reason
-        self.pairs = set(epoch.old_path)  # only who played before can have had a gap
-        self.duration_s: float | None = None  # None before the commit
-        self.max_video_gap_ms: float | None = None
-        self.max_audio_gap_ms: float | None = None
-
-    def message(self) -> SwitchRecorded:
-        return SwitchRecorded(
-            epoch=self.epoch,
-            from_mode=self.from_mode,
-            to_mode=self.to_mode,
-            reason=self.reason,
-            duration_ms=round((self.duration_s or 0.0) * 1000),
-            max_video_gap_ms=self.max_video_gap_ms,
-            max_audio_gap_ms=self.max_audio_gap_ms,
-        )
 
 
 class Switch:
@@ -88,7 +60,7 @@ class Switch:
         self.epoch: Epoch | None = None  # preparing or lingering
         self.committed = 0  # number of the newest committed epoch
         self._numbers = 0
-        self._records: dict[int, _Record] = {}
+        self.records = SwitchRecords(call_id, self._emit, self._tell)
         self._p2p_pair: set[str] = set()  # the two whose P2P connection is in force
         self._p2p_epoch = 0
         self._p2p_failed = False
@@ -172,18 +144,6 @@ class Switch:
         to_sfu = self.epoch is not None and self.epoch.preparing and self.epoch.to_mode == "sfu"
         already = mode == "p2p" and self.mode == "p2p" and not to_sfu
         self._requested = None if already else mode
-
-    def measured(self, receiver: str, said: EpochMeasured, now: float) -> None:
-        record = self._records.get(said.epoch)
-        if record is None or (receiver, said.participant_id) not in record.pairs:
-            return
-        video = _larger(record.max_video_gap_ms, said.max_video_gap_ms)
-        audio = _larger(record.max_audio_gap_ms, said.max_audio_gap_ms)
-        if (video, audio) == (record.max_video_gap_ms, record.max_audio_gap_ms):
-            return
-        record.max_video_gap_ms, record.max_audio_gap_ms = video, audio
-        if record.duration_s is not None:
-            self._tell_gaps(record, now)
 
     # ---- what is due ----------------------------------------------------------------------------------
 
@@ -288,8 +248,7 @@ class Switch:
         )
         self.epoch = epoch
         if not first:
-            self._records[epoch.number] = _Record(epoch, self.mode)
-            self._records.pop(epoch.number - KEPT_RECORDS, None)
+            self.records.begin(epoch, self.mode)
         self._tell("epoch.prepare", self._prepare(epoch))
         if want.mode == "sfu":
             self._emit(Forward(True))
@@ -320,31 +279,19 @@ class Switch:
                 self._requested = None
             if epoch.reason == "poor_quality":
                 self._returns = NO_RETURN_SOON
-        record = self._records.get(epoch.number)
-        if record is None:
+        if epoch.from_mode is None:
             self.epoch = None  # the call's first path: no old one to release
             return
-        record.duration_s = duration
         if epoch.to_mode == "sfu":
             self._two_since = now if len(self._participants) == 2 else None
-            self._emit(Persist(self._switched_to_sfu(record, now)))
+            self._emit(Persist(self._switched_to_sfu(epoch, duration, now)))
         else:
             self._returns += 1
-            self._emit(
-                Persist(
-                    SwitchedToP2p(
-                        at=now,
-                        call_id=self._call_id,
-                        epoch=epoch.number,
-                        reason=epoch.reason,
-                        duration=duration,
-                    )
-                )
+            switched = SwitchedToP2p(
+                at=now, call_id=self._call_id, epoch=epoch.number, reason=epoch.reason, duration=duration
             )
-        if record.max_video_gap_ms is None and record.max_audio_gap_ms is None:
-            self._tell("switch.recorded", record.message())
-        else:
-            self._tell_gaps(record, now)
+            self._emit(Persist(switched))
+        self.records.commit(epoch.number, duration, now)
 
     def _release(self, epoch: Epoch) -> None:
         epoch.release()
@@ -360,7 +307,7 @@ class Switch:
         if epoch is None or not epoch.abort():
             return
         self.epoch = None
-        self._records.pop(epoch.number, None)
+        self.records.drop(epoch.number)
         if epoch.from_mode == "sfu":
             self._returns += 1
             self._requested = None if self._requested == "p2p" else self._requested
@@ -409,14 +356,14 @@ class Switch:
             offerer=epoch.offerer,
         )
 
-    def _switched_to_sfu(self, record: _Record, now: float) -> SwitchedToSfu:
+    def _switched_to_sfu(self, epoch: Epoch, duration: float, now: float) -> SwitchedToSfu:
         everyone: list[SfuIds] = [one.sfu for one in self._participants]
         return SwitchedToSfu(
             at=now,
             call_id=self._call_id,
-            epoch=record.epoch,
-            reason=record.reason,
-            duration=record.duration_s or 0.0,
+            epoch=epoch.number,
+            reason=epoch.reason,
+            duration=duration,
             sfu_room_id=self._router.id,
             sfu_rtp_capabilities=self._router.rtp_capabilities,
             participants=everyone,
@@ -427,23 +374,3 @@ class Switch:
         to = tuple(one for one in self._participants.ids() if members is None or one in members)
         if to:
             self._emit(Notify(to, method, params))
-
-    def _tell_gaps(self, record: _Record, now: float) -> None:
-        self._emit(
-            Persist(
-                TransitionGaps(
-                    at=now,
-                    call_id=self._call_id,
-                    epoch=record.epoch,
-                    max_video_gap_ms=record.max_video_gap_ms,
-                    max_audio_gap_ms=record.max_audio_gap_ms,
-                )
-            )
-        )
-        self._tell("switch.recorded", record.message())
-
-
-def _larger(known: float | None, said: float | None) -> float | None:
-    if known is None or said is None:
-        return said if known is None else known
-    return max(known, said)
