@@ -24,7 +24,7 @@ SwitchReason = Literal[
 Id = Annotated[str, Meta(min_length=1, max_length=64)]
 RoomId = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._~-]+$")]
 Name = Annotated[str, Meta(max_length=64)]
-Sdp = Annotated[str, Meta(max_length=64_000)]
+Sdp = Annotated[str, Meta(max_length=256_000)]  # a receive connection with 50 others has some 170 kB
 Token = Annotated[str, Meta(max_length=4096)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 
@@ -180,6 +180,7 @@ class CallStart(Wire, frozen=True):
     audio_enabled: bool = True
     video_enabled: bool = True
     settings: dict[str, Any] | None = None
+    sdp: Sdp | None = None  # the offer of the send connection, as in sfu.publish: it saves a round trip
 
 
 class CallJoin(Wire, frozen=True):
@@ -189,20 +190,28 @@ class CallJoin(Wire, frozen=True):
     call_type: CallTypeName = "VIDEO"
     audio_enabled: bool = True
     video_enabled: bool = True
+    sdp: Sdp | None = None
 
 
 class CallAnswer(Wire, frozen=True):
     call_id: Id
     audio_enabled: bool = True
     video_enabled: bool = True
+    sdp: Sdp | None = None
 
 
 class CallRef(Wire, frozen=True):
     call_id: Id
 
 
+class SfuPublishResult(Wire, frozen=True):
+    transport_id: str
+    sdp: str
+
+
 class CallResult(Wire, frozen=True):
     call: CallState
+    published: SfuPublishResult | None = None  # the answer to `sdp`; None if it was refused: sfu.publish says why
 
 
 class ParticipantUpdate(Wire, frozen=True):
@@ -237,11 +246,6 @@ class SfuPublish(Wire, frozen=True):
     """The offer of the client's send connection; again with a new ICE ufrag to restart ICE."""
 
     sdp: Sdp
-
-
-class SfuPublishResult(Wire, frozen=True):
-    transport_id: str
-    sdp: str
 
 
 class SfuAnswer(Wire, frozen=True):

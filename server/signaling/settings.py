@@ -28,7 +28,7 @@ class AuthSettings(msgspec.Struct, frozen=True, kw_only=True):
 class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What one WebSocket may cost."""
 
-    message_bytes: Amount = 131_072
+    message_bytes: Amount = 393_216  # the largest SDP, as JSON
     requests_per_s: Rate = 50.0
     request_burst: Amount = 200
     pending_requests: Amount = 256
