@@ -1,4 +1,4 @@
-"""STUN binding messages (RFC 8489) and the checks of an ICE-lite agent (RFC 8445), for tests and test clients."""
+"""STUN binding messages (RFC 8489) and the checks of an ICE-lite agent (RFC 8445), for test clients."""
 
 from enum import IntEnum
 from typing import NamedTuple

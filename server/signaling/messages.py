@@ -211,7 +211,7 @@ class SfuPublishResult(Wire, frozen=True):
 
 class CallResult(Wire, frozen=True):
     call: CallState
-    published: SfuPublishResult | None = None  # the answer to `sdp`; None if it was refused: sfu.publish says why
+    published: SfuPublishResult | None = None  # to `sdp`; None if refused: sfu.publish says why
 
 
 class ParticipantUpdate(Wire, frozen=True):

@@ -123,7 +123,7 @@ async def test_the_wire_handshake_has_a_deadline(
 async def test_a_message_too_large(nursery: trio.Nursery) -> None:
     async with connected(make_door(), nursery) as client:
         await client.request("hello")
-        await client.wire.send_message("x" * 200_000)
+        await client.wire.send_message("x" * 400_000)
         await expect_close(client, 1009)
 
 
