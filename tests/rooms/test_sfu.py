@@ -11,8 +11,8 @@ from server.errors import ClientError
 from server.rtc.sdp import parse_untrusted
 from server.session.settings import CallSettings
 from server.signaling import messages as m
-from tests.harness.sdp_client import DEFAULT_TRACKS
-from tests.rooms.conftest import OTHER_FINGERPRINT, Client, House, settle
+from tests.harness.sdp_client import DEFAULT_TRACKS, send_offer
+from tests.rooms.conftest import CLIENT_FINGERPRINT, OTHER_FINGERPRINT, Client, House, settle
 
 
 async def three_on_the_sfu(house: House) -> tuple[Client, Client, Client]:
@@ -85,6 +85,38 @@ async def test_the_third_gets_producers_and_consumers_at_once(house: House) -> N
     assert ann.count("sfu.offer") == 2  # the standby offer, and the one with bob
     await ann.answer_offer()
     assert {c.participant_id for c in ann.last("sfu.offer").consumers} == {bob.pid, cid.pid}
+
+
+def first_offer() -> str:
+    return send_offer(ufrag="clientufrag", pwd="p" * 24, fingerprint=CLIENT_FINGERPRINT)
+
+
+async def test_one_who_publishes_as_it_joins_is_in_the_first_offers(house: House) -> None:
+    ann, bob, cid = house.client("ann"), house.client("bob"), house.client("cid")
+    for one in (ann, bob):
+        result = await one.ask("call.join", m.CallJoin("room", sdp=first_offer()))
+        assert result.published.transport_id == house.transport(one, "send").id
+        await one.answer_offer()
+    await ann.swap(bob)
+    await bob.swap(ann)
+    await cid.ask("call.join", m.CallJoin("room", sdp=first_offer()))
+    for one, others in ((ann, (bob, cid)), (bob, (ann, cid)), (cid, (ann, bob))):
+        offer = one.last("sfu.offer")
+        assert {c.participant_id for c in offer.consumers} == {other.pid for other in others}
+        assert one.count("sfu.offer") == (1 if one is cid else 2)
+    # It is the same as what sfu.publish does: once more changes nothing.
+    producers = house.transport(cid, "send").open_producers
+    await cid.publish()
+    assert house.transport(cid, "send").open_producers == producers
+
+
+async def test_a_bad_offer_does_not_undo_the_join(house: House) -> None:
+    ann, bob = house.client("ann"), house.client("bob")
+    first = await ann.ask("call.join", m.CallJoin("room", sdp="nonsense"))
+    assert first.published is None
+    second = await bob.ask("call.join", m.CallJoin("room", sdp="nonsense"))
+    assert (second.published, second.call.call_id) == (None, first.call.call_id)
+    await bob.publish()
 
 
 async def test_ids_are_recorded_when_and_only_when_in_sfu_mode(
