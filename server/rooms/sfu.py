@@ -23,13 +23,16 @@ class Sfu:
         self._send_offer = send_offer
         self._peers: dict[str, Peer] = {}
         self._known_ids: dict[str, SfuIds] = {}
+        self._changed = False  # since the last reconcile
 
     def open(self, participant_id: str, *, publish: bool) -> None:
+        self._changed = True
         self._peers[participant_id] = Peer(
             participant_id, self.router, publish=publish, send_offer=self._send_offer
         )
 
     def close(self, participant_id: str) -> None:
+        self._changed = True
         peer = self._peers.pop(participant_id, None)
         self._known_ids.pop(participant_id, None)
         if peer is not None:
@@ -41,14 +44,18 @@ class Sfu:
                 for producer in peer.producers.values():
                     if producer.kind == "video":
                         producer.request_keyframe()
+        self._changed |= self.forwarding != on
         self.forwarding = on
 
     def share_screen(self, participant_id: str, on: bool) -> None:
         peer = self._peers.get(participant_id)
         if peer is not None:
             peer.sharing = on
+            self._changed = True
 
     def peer(self, participant_id: str) -> Peer:
+        """One participant's connections, to negotiate or change them. ClientError `not_in_call`."""
+        self._changed = True
         peer = self._peers.get(participant_id)
         if peer is None:
             raise ClientError("not_in_call", "you are not in this call: join it first")
@@ -60,6 +67,9 @@ class Sfu:
 
     def reconcile(self) -> list[SfuIds]:
         """Make it so. Returns the ids of those participants whose ids are new or changed."""
+        if not self._changed:
+            return []
+        self._changed = False
         for peer in self._peers.values():
             peer.produce(on=self.forwarding)
         wanted = {one.producer.id: one for peer in self._peers.values() for one in peer.offerings()}
