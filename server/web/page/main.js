@@ -73,8 +73,7 @@ function leave() {
 /** After the call: devices are released, and there is a way back. */
 function finish(title, text) {
   callView.close();
-  client.setScreen(false);
-  client.setCamera(false);
+  client.media.close();
   for (const key of ["blocked", "connection", "sound"]) unbanner(key);
   document.title = "Tandem";
   setText(byId("ended-title"), title);

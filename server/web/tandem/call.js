@@ -8,7 +8,7 @@ import { Epochs } from "./epochs.js";
 import { P2pConnection } from "./p2p.js";
 import { Remote } from "./remote.js";
 import { SOURCES } from "./senders.js";
-import { SfuReceive, SfuSend } from "./sfu.js";
+import { SfuReceive } from "./sfu.js";
 
 const PORT_BLOCKED_MS = 7_000;
 const OVERLAP_CAP_BPS = 400_000; // of the path that is about to end, while both are sent
@@ -30,10 +30,10 @@ export class Call {
 
   /**
    * @param {object} of session, media: LocalMedia, options: {renderer, preferVideoCodec}, state: CallState,
-   *   before: the Call that this one continues after a restart of the server (or null),
+   *   send: SfuSend that is being published, published: the promise of that, before: the Call that this one continues after a restart of the server (or null),
    *   hooks: {change(), blocked(ports | null), problem(error), measured(result)}
    */
-  constructor({ session, media, options, state, before, hooks }) {
+  constructor({ session, media, options, state, send, published, before, hooks }) {
     this.#session = session;
     this.#media = media;
     this.#options = options;
@@ -47,20 +47,16 @@ export class Call {
     this.iceFailures = 0;
     this.protocol = null;
     this.epochs = new Epochs(state);
-    this.send = new SfuSend({
-      publish: (sdp) => session.request("sfu.publish", { sdp }),
-      preferVideoCodec: options.preferVideoCodec,
-      onchange: () => this.#transportChanged(),
-    });
+    this.send = send;
     this.receive = new SfuReceive({
       answer: (params) => session.request("sfu.answer", params),
       restart: () => session.request("sfu.restart"),
-      onchange: () => this.#transportChanged(),
       onpaths: () => this.#settle(),
     });
+    this.send.onchange = this.receive.onchange = () => this.#transportChanged();
     if (before) this.#adopt(before);
     this.#load(state);
-    this.send.start().then(() => this.#settle(), (error) => this.#trouble(error));
+    published.then(() => this.#settle(), (error) => this.#trouble(error));
     this.#later(PORT_BLOCKED_MS, () => this.#checkPorts(true));
   }
 
@@ -80,6 +76,12 @@ export class Call {
     if (!handler) return false;
     handler.call(this, params);
     return true;
+  }
+
+  /** The server can be reached again: what was lost with it is looked for at once. */
+  revive() {
+    this.send.revive();
+    this.receive.revive();
   }
 
   /** The local tracks have changed. */
@@ -214,7 +216,7 @@ export class Call {
 
   #connect({ epoch, participants, offerer }) {
     const peer = participants.find((id) => id !== this.me);
-    if (!peer) return;
+    if (!peer || this.#p2p.has(epoch)) return;
     const connection = new P2pConnection({
       epoch,
       peer,

@@ -10,6 +10,7 @@ import { Call } from "./call.js";
 import { HeadlessRenderer } from "./headless.js";
 import { LocalMedia } from "./media.js";
 import { RpcError, Session } from "./rpc.js";
+import { SfuSend } from "./sfu.js";
 import { StatsReporter, bars, protocolOf } from "./stats.js";
 
 export const VERSION = "0.1.0";
@@ -230,15 +231,30 @@ export class Tandem extends EventTarget {
     return hello;
   }
 
+  /** Joins and publishes in one breath: the server answers in order, and a round trip is saved. */
   async #enter(method, params) {
     const { on } = this.media;
-    const result = await this.#request(method, { ...params, audioEnabled: on.microphone, videoEnabled: on.camera });
-    this.#told = { audio: on.microphone, video: on.camera, screen: false };
-    this.#begin(result.call);
-    return result.call;
+    const send = new SfuSend({
+      publish: (sdp) => this.#request("sfu.publish", { sdp }),
+      preferVideoCodec: this.#options.preferVideoCodec,
+    });
+    try {
+      await send.offered;
+      const told = { audio: on.microphone, video: on.camera, screen: false };
+      const joined = this.#request(method, { ...params, audioEnabled: told.audio, videoEnabled: told.video });
+      const published = send.start();
+      published.catch(() => {}); // told by the call, if there is one
+      const { call } = await joined;
+      this.#told = told;
+      this.#begin(call, { send, published });
+      return call;
+    } catch (error) {
+      send.close();
+      throw error;
+    }
   }
 
-  #begin(state) {
+  #begin(state, { send, published }) {
     const before = this.call;
     this.error = null;
     this.call = new Call({
@@ -246,6 +262,8 @@ export class Tandem extends EventTarget {
       media: this.media,
       options: this.#options,
       state,
+      send,
+      published,
       before,
       hooks: {
         change: () => this.#change(),
@@ -275,6 +293,7 @@ export class Tandem extends EventTarget {
       else if (this.call) this.#over({ reason: "ended_while_away", status: "ENDED" });
     }
     if (fresh && this.call && this.#rejoin) this.#comeBack();
+    if (!fresh) this.call?.revive();
     this.#tellMedia();
   }
 

@@ -8,15 +8,15 @@ import { KIND_OF, SOURCES, Senders, preferCodec } from "./senders.js";
 const RESTART_AFTER_MS = 3_000; // disconnected for this long: another network, most likely
 const RESTART_AGAIN_MS = 6_000;
 
-/** What both have in common: a state, and ICE restarts while it is down. */
+/** What both have in common: a state, and ICE restarts while it is down. `onchange` is the call's. */
 class Connection {
   #timer = null;
 
-  constructor({ onchange, restart }) {
+  constructor() {
     this.pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
-    this.onchange = onchange;
+    this.onchange = () => {};
     this.failures = 0;
-    this.pc.onconnectionstatechange = () => this.#changed(restart);
+    this.pc.onconnectionstatechange = () => this.#changed();
   }
 
   get state() {
@@ -31,34 +31,44 @@ class Connection {
     return this.pc.connectionState === "closed";
   }
 
+  /** Looks for a way to the server anew, if it has been lost: after a change of network, say. */
+  revive() {
+    if (["failed", "disconnected"].includes(this.state)) this.#again();
+  }
+
   close() {
     clearTimeout(this.#timer);
     this.pc.onconnectionstatechange = null;
     this.pc.close();
   }
 
-  #changed(restart) {
+  #changed() {
     clearTimeout(this.#timer);
     if (this.state === "failed") this.failures += 1;
     if (this.state === "failed" || this.state === "disconnected") {
-      const again = async () => {
-        this.#timer = setTimeout(again, RESTART_AGAIN_MS);
-        await restart().catch(() => {}); // refused or cut: the timer tries again
-      };
-      this.#timer = setTimeout(again, this.state === "failed" ? 500 : RESTART_AFTER_MS);
+      this.#timer = setTimeout(() => this.#again(), this.state === "failed" ? 500 : RESTART_AFTER_MS);
     }
     this.onchange();
+  }
+
+  async #again() {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#again(), RESTART_AGAIN_MS);
+    await this.restart().catch(() => {}); // refused or cut: the timer tries again
   }
 }
 
 /** The connection that this client sends on. */
 export class SfuSend extends Connection {
   #publish;
-  #busy = Promise.resolve();
+  #busy;
 
-  /** @param {{publish: (sdp: string) => Promise<{sdp: string}>, preferVideoCodec?: string, onchange: () => void}} of */
-  constructor({ publish, preferVideoCodec, onchange }) {
-    super({ onchange, restart: () => this.#negotiate(true) });
+  /**
+   * Begins with an offer of its own, before there is a call: then it can be published in one breath with the join.
+   * @param {{publish: (sdp: string) => Promise<{sdp: string}>, preferVideoCodec?: string}} of
+   */
+  constructor({ publish, preferVideoCodec }) {
+    super();
     this.#publish = publish;
     this.senders = new Senders();
     const stream = new MediaStream(); // one stream for microphone and camera: lip sync
@@ -68,18 +78,27 @@ export class SfuSend extends Connection {
       if (KIND_OF[source] === "video") preferCodec(transceiver, preferVideoCodec);
       this.senders.bind(source, transceiver.sender);
     }
+    /** Resolves when the first offer is made. */
+    this.offered = this.pc.setLocalDescription();
+    this.#busy = this.offered;
   }
 
-  /** Offers and takes the answer; rejects when the server refuses. */
+  /** Publishes the first offer and takes the answer; rejects when the server refuses. */
   start() {
-    return this.#negotiate(false);
+    return this.#negotiate(() => {});
   }
 
-  #negotiate(iceRestart) {
+  restart() {
+    return this.#negotiate(async () => {
+      if (this.pc.signalingState === "have-local-offer") await this.pc.setLocalDescription({ type: "rollback" });
+      await this.pc.setLocalDescription(await this.pc.createOffer({ iceRestart: true }));
+    });
+  }
+
+  #negotiate(offer) {
     const step = async () => {
       if (this.closed) return;
-      if (this.pc.signalingState === "have-local-offer") await this.pc.setLocalDescription({ type: "rollback" });
-      await this.pc.setLocalDescription(await this.pc.createOffer({ iceRestart }));
+      await offer();
       const { sdp } = await this.#publish(this.pc.localDescription.sdp);
       if (!this.closed) await this.pc.setRemoteDescription({ type: "answer", sdp });
     };
@@ -96,12 +115,13 @@ export class SfuReceive extends Connection {
   #paths = new Map(); // participant id -> Path
 
   /**
-   * @param {object} of answer({offerId, sdp}), restart(), onchange() when the connection's state changed,
+   * @param {object} of answer({offerId, sdp}), restart() asks the server for an offer with new ICE credentials,
    *   onpaths() when a path came, went or got another track
    */
-  constructor({ answer, restart, onchange, onpaths }) {
-    super({ onchange, restart });
+  constructor({ answer, restart, onpaths }) {
+    super();
     this.#answer = answer;
+    this.restart = restart;
     this.onpaths = onpaths;
   }
 
