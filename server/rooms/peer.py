@@ -77,6 +77,7 @@ class Peer:
         self._recv_negotiation = RecvNegotiation(router.rtp_capabilities)
         self._offered: dict[Source, SendMedia] = {}
         self._legs: dict[str, _Leg] = {}  # by producer id
+        self._refused: set[str] = set()  # producers that the core gave no consumer for
         self._offers = 0
         self._stale = True  # the client's newest offer does not say how it should be
 
@@ -145,7 +146,7 @@ class Peer:
                 media = self._offered[source]
                 try:
                     producer = self.send.produce(kind=media.kind, source=source, rtp=media.rtp)
-                except ValueError as error:  # this client's own trouble: it stays without this source
+                except (ValueError, MemoryError) as error:  # this client stays without this source
                     log.warning("producer_refused", participant=self.id, source=source, error=str(error))
                     del self._offered[source]
                 else:
@@ -166,17 +167,29 @@ class Peer:
             leg.consumer.close()
             self._recv_negotiation.remove(leg.consumer.mid)
             self._stale = True
+        self._refused &= wanted.keys()
         for producer_id, offering in wanted.items():
-            if offering.participant_id != self.id and producer_id not in self._legs:
-                self._legs[producer_id] = self._leg(offering)
+            known = producer_id in self._legs or producer_id in self._refused
+            if known or offering.participant_id == self.id:
+                continue
+            made = self._leg(offering)
+            if made is not None:
+                self._legs[producer_id] = made
                 self._stale = True
 
-    def _leg(self, offering: Offering) -> _Leg:
+    def _leg(self, offering: Offering) -> _Leg | None:
+        """None if the core will not have it: this pair stays without, the room goes on."""
         producer = offering.producer
         # Microphone and camera share a stream, so that the browser keeps lips and voice together.
         stream = offering.participant_id + ("-screen" if producer.source == "screen" else "")
         mid = self._recv_negotiation.add(producer.kind, stream_id=stream, track_id=producer.id)
-        consumer = self.recv.consume(producer, mid=mid, paused=True)
+        try:
+            consumer = self.recv.consume(producer, mid=mid, paused=True, cname=offering.participant_id)
+        except (ValueError, MemoryError) as error:
+            log.warning("consumer_refused", participant=self.id, producer=producer.id, error=str(error))
+            self._recv_negotiation.remove(mid)
+            self._refused.add(producer.id)
+            return None
         self._recv_negotiation.set_ssrc(mid, consumer.ssrc, consumer.rtx_ssrc, offering.participant_id)
         return _Leg(consumer, offering)
 

@@ -10,6 +10,7 @@ import msgspec
 from server.errors import ClientError
 from server.rooms.actor import Room
 from server.rooms.session import Session
+from server.session.identity import clean_name
 from server.signaling import messages as m
 
 MAX_JSON_BYTES = 4096  # of free-form objects: deviceInfo, settings
@@ -48,9 +49,9 @@ def _update(room: Room, session: Session, me: str, said: m.ParticipantUpdate, no
     sends = said.audio_enabled or said.video_enabled or said.screen_share_enabled
     if sends and not (grants.publish or grants.admin):
         raise ClientError("forbidden", "your token has no grant to publish media")
-    room.call.update(me, said, now)
-    if said.name:
-        session.name = said.name
+    name = clean_name(said.name)
+    room.call.update(me, msgspec.structs.replace(said, name=name), now)
+    session.name = name or session.name
     return DONE
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import msgspec
+
+MAX_NAME = 64
 
 
 class Grants(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,3 +34,11 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     guest: bool
     grants: Grants
     avatar: str | None = None
+
+
+def clean_name(name: str | None) -> str:
+    """A display name in one line: no control or direction characters, no outer space, 64 characters."""
+    if not name:
+        return ""
+    kept = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in name)
+    return " ".join(kept.split())[:MAX_NAME].rstrip()

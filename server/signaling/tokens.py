@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,14 +19,13 @@ import msgspec
 from msgspec import Meta
 
 from server.errors import ClientError, ConfigError
-from server.session.identity import Grants, Identity
+from server.session.identity import Grants, Identity, clean_name
 from server.signaling.messages import Hello, Id
 from server.signaling.settings import AuthSettings
 
 Can = Literal["start", "publish", "end", "admin"]
 CAN: tuple[Can, ...] = ("start", "publish", "end", "admin")
 SECRET_FILE = "token-secret"
-_MAX_NAME = 64
 
 
 Room = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^(\*|[A-Za-z0-9._~-]+)$")]  # RoomId or "*"
@@ -140,14 +138,6 @@ class Tokens:
             return msgspec.convert(payload, Claims)
         except msgspec.ValidationError as error:
             raise _invalid(f"The token's claims are not usable: {_first_line(error)}.") from None
-
-
-def clean_name(name: str | None) -> str:
-    """A display name in one line: no control or direction characters, no outer space, 64 characters."""
-    if not name:
-        return ""
-    kept = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in name)
-    return " ".join(kept.split())[:_MAX_NAME].rstrip()
 
 
 def load_secret(settings: AuthSettings, data_dir: Path) -> str:

@@ -98,6 +98,7 @@ class FakeTransport:
         self.restarts = 0
         self.producers: list[FakeProducer] = []
         self.consumers: list[FakeConsumer] = []
+        self.full = False  # the core takes no more consumers
 
     def _new_ice(self) -> IceParameters:
         candidate = IceCandidate("1", 2130706431, "127.0.0.1", 8444, "udp")
@@ -123,11 +124,15 @@ class FakeTransport:
         self.producers.append(producer)
         return producer
 
-    def consume(self, producer: Any, *, mid: str, paused: bool = True) -> FakeConsumer:
+    def consume(
+        self, producer: Any, *, mid: str, paused: bool = True, cname: str | None = None
+    ) -> FakeConsumer:
         assert not self.closed
         assert self.direction == "recv"
         if producer.closed or any(one.mid == mid and not one.closed for one in self.consumers):
             raise ValueError("the producer is closed or the mid is taken")
+        if self.full:
+            raise MemoryError("no room for another consumer")
         consumer = FakeConsumer(producer, mid, paused)
         self.consumers.append(consumer)
         return consumer

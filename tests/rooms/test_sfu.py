@@ -238,6 +238,18 @@ async def test_m_lines_that_are_refused_stay_silent(house: House) -> None:
     assert paused == {refused.mid}
 
 
+async def test_a_full_core_costs_the_newcomer_not_the_room(house: House) -> None:
+    ann, _bob, _cid = await three_on_the_sfu(house)
+    house.transport(ann, "recv").full = True
+    dan = house.client("dan")
+    await dan.join()
+    await dan.answer_offer()
+    await settle()
+    assert ann.session.room is not None
+    assert {c.producer.source for c in house.transport(dan, "recv").open_consumers} >= {"microphone", "camera"}
+    assert all(c.participant_id != dan.pid for c in ann.last("sfu.offer").consumers)
+
+
 async def test_a_receiver_without_the_senders_codec_gets_none_of_it(house: House) -> None:
     await three_on_the_sfu(house)  # they send VP8
     dan = house.client("dan")

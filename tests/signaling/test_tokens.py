@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.errors import ClientError, ConfigError
+from server.session.identity import clean_name
 from server.signaling.messages import Hello, Resume
 from server.signaling.settings import AuthSettings
-from server.signaling.tokens import Tokens, clean_name, load_secret
+from server.signaling.tokens import Tokens, load_secret
 
 SECRET = "s" * 40
 OTHER = "o" * 40
