@@ -1,6 +1,8 @@
-"""`tandem db`: look at the database's schema, bring it up to date, take it back.
+"""`tandem db`: look after the database: its schema here, its rows in `db_rows`.
 
-Exit status: 0 done, 1 something is left to do (`status`: pending or changed migrations), 2 it failed.
+Exit status: 0 done; 1 something is left to do (`status`: migrations that are not applied; `verify`,
+`cleanup`: rows that are wrong; `export-user`, `erase-user`: nobody known by this id, or a row that is another
+application's); 2 it failed.
 """
 
 from __future__ import annotations
@@ -15,13 +17,15 @@ from typing import Any
 import msgspec
 import trio
 
+from server.cli import db_rows
+from server.cli.db_output import DONE, FAILED, LEFT, show
 from server.db import migrations
 from server.db.embedded import EmbeddedPostgres
 from server.db.errors import DatabaseError
 from server.db.pool import Database, open_database
 from server.db.storage import lock_data_dir
 
-DONE, LEFT, FAILED = 0, 1, 2
+STATEMENT_TIMEOUT = 3600.0  # seconds: what looks at every row of a large table takes its time
 
 
 def add_parser(subparsers: Any) -> None:
@@ -43,6 +47,7 @@ def add_parser(subparsers: Any) -> None:
     rollback = command("rollback", "revert migrations by their reverse scripts")
     rollback.add_argument("--to", type=int, metavar="N", required=True, help="the last migration to keep")
     rollback.add_argument("--dry-run", action="store_true", help="print what would be reverted")
+    db_rows.add_parsers(command)
 
 
 @asynccontextmanager
@@ -59,15 +64,11 @@ async def _database(data_dir: Path, database_url: str | None) -> AsyncIterator[D
                 await postgres.start()
             database_url = postgres.dsn
         try:
-            async with open_database(database_url, size=2) as database:
+            async with open_database(database_url, size=2, statement_timeout=STATEMENT_TIMEOUT) as database:
                 yield database
         finally:
             if postgres is not None:
                 await postgres.stop()
-
-
-def _print(args: argparse.Namespace, data: Any, lines: list[str]) -> None:
-    print(msgspec.json.encode(data).decode() if args.json else "\n".join(lines))
 
 
 def _label(one: migrations.Migration | migrations.MigrationStatus) -> str:
@@ -81,7 +82,7 @@ async def _status(args: argparse.Namespace, database: Database) -> int:
         + (f" {one.applied_at:%Y-%m-%d %H:%M:%S} UTC" if one.applied_at else "")
         for one in statuses
     ]
-    _print(args, {"migrations": statuses}, lines)
+    show(args, {"migrations": statuses}, lines)
     return DONE if all(one.state == "applied" for one in statuses) else LEFT
 
 
@@ -90,10 +91,10 @@ async def _migrate(args: argparse.Namespace, database: Database) -> int:
         tried = await migrations.rehearse(database, to=args.to)
         sql = [f"-- {_label(one)}\n{one.sql.strip()}\n" for one in tried]
         data = {"wouldApply": [{"migration": _label(one), "sql": one.sql} for one in tried]}
-        _print(args, data, [*sql, f"-- {len(tried)} to apply; tried and rolled back"])
+        show(args, data, [*sql, f"-- {len(tried)} to apply; tried and rolled back"])
         return DONE
     done = await migrations.migrate(database, to=args.to)
-    _print(
+    show(
         args,
         {"applied": [_label(one) for one in done]},
         [f"applied {_label(one)}" for one in done] or ["nothing to do"],
@@ -107,10 +108,10 @@ async def _rollback(args: argparse.Namespace, database: Database) -> int:
         names = [
             _label(one) for one in reversed(statuses) if one.state != "pending" and one.version > args.to
         ]
-        _print(args, {"wouldRevert": names}, [f"would revert {name}" for name in names] or ["nothing to do"])
+        show(args, {"wouldRevert": names}, [f"would revert {name}" for name in names] or ["nothing to do"])
         return DONE
     done = await migrations.rollback(database, to=args.to)
-    _print(
+    show(
         args,
         {"reverted": [_label(one) for one in done]},
         [f"reverted {_label(one)}" for one in done] or ["nothing to do"],
@@ -118,7 +119,7 @@ async def _rollback(args: argparse.Namespace, database: Database) -> int:
     return DONE
 
 
-_COMMANDS = {"status": _status, "migrate": _migrate, "rollback": _rollback}
+_COMMANDS = {"status": _status, "migrate": _migrate, "rollback": _rollback, **db_rows.COMMANDS}
 
 
 async def _run(args: argparse.Namespace) -> int:

@@ -131,8 +131,11 @@ def _log_loop_error(loop: object, context: dict[str, Any]) -> None:
 
 
 @asynccontextmanager
-async def open_database(dsn: str, *, size: int = 20) -> AsyncIterator[Database]:
+async def open_database(
+    dsn: str, *, size: int = 20, statement_timeout: float = COMMAND_TIMEOUT
+) -> AsyncIterator[Database]:
     """A `Database` on `dsn` (a PostgreSQL URL) with at most `size` connections, for the length of the block.
+    A statement may take `statement_timeout` seconds.
 
     Raises `ValueError` for a URL that cannot be read.
     """
@@ -146,7 +149,7 @@ async def open_database(dsn: str, *, size: int = 20) -> AsyncIterator[Database]:
                 max_size=size,
                 init=_prepare,
                 timeout=CONNECT_TIMEOUT,
-                command_timeout=COMMAND_TIMEOUT,
+                command_timeout=statement_timeout,
                 max_inactive_connection_lifetime=300.0,
                 # Compiling these short statements costs more than running them.
                 server_settings={"jit": "off", "application_name": "tandem", "timezone": "UTC"},

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import os
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,6 +20,7 @@ import msgspec
 import structlog
 import trio
 
+from server.db import dead_letters
 from server.db.changes import Change
 from server.db.errors import DatabaseUnavailable
 from server.db.pool import Database
@@ -32,7 +32,7 @@ log = structlog.get_logger("tandem.recorder")
 BATCH = 64  # changes in one transaction at most
 MEMORY_BYTES = 8 << 20  # payloads kept in memory; beyond, they are read back from the spool
 PAUSE_FIRST, PAUSE_LAST = 0.05, 2.0  # seconds between tries while PostgreSQL is away
-DEAD_LETTERS = "dead-letters.jsonl"
+DEAD_LETTERS = dead_letters.NAME
 
 
 class RecorderStats(msgspec.Struct):
@@ -239,11 +239,8 @@ class Recorder:
             change = msgspec.msgpack.decode(record.payload)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             change = base64.b64encode(record.payload).decode()
-        line = msgspec.json.encode({"stream": stream, "n": record.n, "error": error, "change": change})
-        with open(self._directory / DEAD_LETTERS, "ab") as file:
-            file.write(line + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        letter = {"stream": stream, "n": record.n, "error": error, "change": change}
+        dead_letters.append(self._directory, letter)
 
     def _away(self, error: DatabaseUnavailable) -> None:
         self._stats.retries += 1

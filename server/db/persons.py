@@ -1,0 +1,121 @@
+"""All that is held on one person, to give out or to erase (GDPR, articles 15 and 17)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from server.db.connection import Connection, rows_of
+from server.db.errors import DatabaseError
+from server.db.times import moment
+
+Kind = Literal["user", "guest"]
+
+_COLUMN: dict[Kind, str] = {"user": '"userId"', "guest": '"anonymousUserId"'}
+_TABLE: dict[Kind, str] = {"user": "users", "guest": "anonymous_participants"}
+_OUR_USERS = {"id", "name", "avatar", "createdAt", "updatedAt"}
+
+
+class InCall(DatabaseError):
+    """The person is in a call now; what is erased would be written again."""
+
+
+class Erased(msgspec.Struct, frozen=True, rename="camel"):
+    """What was taken from the rows. `person_row` is `kept` where `users` belongs to another application."""
+
+    participations: int
+    calls_initiated: int
+    calls_ended: int
+    person_row: Literal["erased", "kept", "absent"]
+
+
+async def export_person(connection: Connection, person: str, kind: Kind) -> dict[str, Any] | None:
+    """The person's own row, participations (each with its call's plain facts), and the calls they made or
+    ended; None if nothing is held. Nothing in it is about other people."""
+    row = await connection.fetchrow(f"SELECT * FROM {_TABLE[kind]} WHERE id = $1", person)
+    participations = await connection.fetch(
+        f"""
+        SELECT p.*, jsonb_build_object(
+                   'id', s.id, 'roomId', s."roomId", 'callType', s."callType", 'status', s.status,
+                   'mode', s.mode, 'createdAt', s."createdAt", 'startedAt', s."startedAt",
+                   'endedAt', s."endedAt", 'duration', s.duration, 'endReason', s."endReason"
+               ) AS "callSession"
+          FROM call_participants p LEFT JOIN call_sessions s ON s.id = p."callSessionId"
+         WHERE p.{_COLUMN[kind]} = $1 ORDER BY p."joinedAt", p.id
+        """,
+        person,
+    )
+    initiated = await connection.fetch(
+        'SELECT id, "roomId", "createdAt", settings FROM call_sessions WHERE "initiatorId" = $1'
+        ' ORDER BY "createdAt", id',
+        person,
+    )
+    ended = await connection.fetch(
+        'SELECT id, "roomId", "endedAt", "endReason" FROM call_sessions WHERE "endedBy" = $1'
+        ' ORDER BY "endedAt", id',
+        person,
+    )
+    if row is None and not (participations or initiated or ended):
+        return None
+    return {
+        kind: None if row is None else dict(row),
+        "participations": [dict(one) for one in participations],
+        "callsInitiated": [dict(one) for one in initiated],
+        "callsEnded": [dict(one) for one in ended],
+    }
+
+
+async def _users_is_ours(connection: Connection) -> bool:
+    """Whether `users` is as Tandem makes it: no other columns, and no other tables that refer to it."""
+    columns = await connection.fetch(
+        "SELECT attname FROM pg_attribute"
+        " WHERE attrelid = 'users'::regclass AND attnum > 0 AND NOT attisdropped"
+    )
+    others = await connection.fetchval(
+        """
+        SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND confrelid = 'users'::regclass
+           AND conrelid NOT IN ('call_sessions'::regclass, 'call_participants'::regclass)
+        """
+    )
+    return {row["attname"] for row in columns} <= _OUR_USERS and not others
+
+
+async def erase_person(connection: Connection, person: str, kind: Kind, *, at: float) -> Erased | None:
+    """Takes the person out of every row; the calls keep their figures. None if nothing is held.
+
+    Participations lose whose they were and the device; calls lose who made and who ended them. The person's
+    own row is deleted, unless `users` has other columns or other tables refer to it: then it is another
+    application's, which has its own way of erasing. Raises `InCall` while the person is in an open call.
+    """
+    column = _COLUMN[kind]
+    row = await connection.fetchrow(f"SELECT id FROM {_TABLE[kind]} WHERE id = $1 FOR UPDATE", person)
+    open_call = await connection.fetchval(
+        f"""
+        SELECT s.id FROM call_participants p JOIN call_sessions s ON s.id = p."callSessionId"
+         WHERE p.{column} = $1 AND p."leftAt" IS NULL AND s.status IN ('INITIATED', 'ACTIVE') LIMIT 1
+        """,
+        person,
+    )
+    if open_call is not None:
+        raise InCall(f"{kind} {person!r} is in call {open_call!r} now; erase when that has ended")
+    left = await connection.execute(
+        f"""UPDATE call_participants SET {column} = NULL, "deviceInfo" = NULL, "updatedAt" = $2
+             WHERE {column} = $1""",
+        person,
+        moment(at),
+    )
+    initiated = await connection.execute(
+        'UPDATE call_sessions SET "initiatorId" = NULL, "updatedAt" = $2 WHERE "initiatorId" = $1',
+        person,
+        moment(at),
+    )
+    ended = await connection.execute(
+        'UPDATE call_sessions SET "endedBy" = NULL, "updatedAt" = $2 WHERE "endedBy" = $1', person, moment(at)
+    )
+    own: Literal["erased", "kept", "absent"] = "absent" if row is None else "kept"
+    if row is not None and (kind == "guest" or await _users_is_ours(connection)):
+        await connection.execute(f"DELETE FROM {_TABLE[kind]} WHERE id = $1", person)
+        own = "erased"
+    erased = Erased(rows_of(left), rows_of(initiated), rows_of(ended), own)
+    return None if erased == Erased(0, 0, 0, "absent") else erased
