@@ -244,6 +244,7 @@ def real_parts() -> Parts:
             data_dir=config.data_dir,
             database_url=config.database.url,
             postgres_binaries=config.database.binaries,
+            retention_days=config.database.retention_days,
         ) as opened:
             yield opened
 

@@ -30,6 +30,9 @@ Port = Annotated[int, Meta(ge=0, le=65_535, description="a port, 0 to 65535 (0: 
 Addresses = Annotated[list[str], Meta(description="a list of IP addresses")]
 
 
+RetentionDays = Annotated[int, Meta(ge=1, le=36_500, description="days, 1 to 36500, or empty")]
+
+
 class MediaSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The one port of all media, UDP and TCP."""
 
@@ -43,6 +46,7 @@ class MediaSettings(msgspec.Struct, frozen=True, kw_only=True):
 class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
     url: str | None = None  # postgresql://…; empty: an embedded PostgreSQL in data_dir
     binaries: Path | None = None  # folder with postgres and initdb; found otherwise
+    retention_days: RetentionDays | None = None  # delete calls this long after their end; empty: keep them
 
 
 class LogSettings(msgspec.Struct, frozen=True, kw_only=True):

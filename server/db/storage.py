@@ -14,15 +14,17 @@ import structlog
 import trio
 
 from server.db.embedded import EmbeddedPostgres
-from server.db.errors import DatabaseUnavailable, DataDirBusy, EmbeddedError, MigrationError
+from server.db.errors import DatabaseError, DatabaseUnavailable, DataDirBusy, EmbeddedError, MigrationError
 from server.db.pool import Database, open_database
 from server.db.recorder import PAUSE_LAST, Recorder
+from server.db.retention import purge
 from server.db.startup import InterruptedCall, heartbeat, take_over
 from server.ids import cuid
 
 log = structlog.get_logger("tandem.db")
 
 HEARTBEAT = 2.0  # seconds
+PURGE_EVERY = 3600.0  # seconds, when calls are kept for a time only
 FLUSH_TIMEOUT = 2.0  # seconds for the last changes at the end; what is left waits in the spool
 # What waiting cannot mend: a wrong password or user (class 28), a database that does not exist (3D).
 _HOPELESS = ("28", "3D")
@@ -125,6 +127,19 @@ class Storage:
                     await self.db.run(heartbeat, self.instance_id, at=time.time())
             await trio.sleep(HEARTBEAT)
 
+    async def _purge(self, retention_days: int) -> NoReturn:
+        """Deletes what has been over for longer, now and every hour."""
+        await self.wait_ready()
+        while True:
+            try:
+                done = await purge(self.db, time.time() - retention_days * 86_400)
+            except DatabaseError as error:
+                log.warning("old calls could not be purged; trying again later", error=str(error))
+            else:
+                if done.calls or done.guests:
+                    log.info("purged old calls", calls=done.calls, guests=done.guests)
+            await trio.sleep(PURGE_EVERY)
+
     async def _finish(self) -> None:
         with trio.move_on_after(FLUSH_TIMEOUT) as scope:
             scope.shield = True
@@ -175,12 +190,14 @@ async def open_storage(
     postgres_binaries: Path | None = None,
     pool_size: int = 20,
     patience: float = 5.0,
+    retention_days: int | None = None,
 ) -> AsyncIterator[Storage]:
     """Opens the database at `database_url`, or an embedded one in `data_dir`, for the length of the block.
 
     Migrates, writes what an earlier process left in the spool, and closes its calls. If an external database
     is not there within `patience` seconds, the block begins without it: changes wait in the spool and the
-    rest follows when it comes. Call it on the main thread.
+    rest follows when it comes. With `retention_days`, calls are deleted that long after their end. Call it on
+    the main thread.
 
     Raises `DataDirBusy`, `EmbeddedError`, `MigrationError`, `DatabaseUnavailable` for a refused login or a
     database that does not exist, and `ValueError` for a URL that cannot be read.
@@ -198,6 +215,8 @@ async def open_storage(
                     nursery.start_soon(storage._run)
                     nursery.start_soon(storage._beat)
                     nursery.start_soon(recorder.keep_synced)
+                    if retention_days is not None:
+                        nursery.start_soon(storage._purge, retention_days)
                     if postgres is not None:
                         nursery.start_soon(_keep_alive, postgres)
                     try:

@@ -63,6 +63,23 @@ async def test_an_external_database(cluster: TestCluster, data_dir: Path) -> Non
     assert not (data_dir / "postgres").exists()
 
 
+async def test_old_calls_go_by_themselves(cluster: TestCluster, data_dir: Path) -> None:
+    url = await cluster.fresh()
+    psql(
+        url,
+        """
+        INSERT INTO chat_rooms (id) VALUES ('r');
+        INSERT INTO call_sessions (id, "roomId", "callType", status, "createdAt", "endedAt") VALUES
+            ('old', 'r', 'VIDEO', 'ENDED', now() - interval '31 days', now() - interval '30 days 1 minute'),
+            ('new', 'r', 'VIDEO', 'ENDED', now() - interval '31 days', now() - interval '29 days');
+        """,
+    )
+    async with open_storage(data_dir=data_dir, database_url=url, retention_days=30):
+        with trio.fail_after(5):
+            while psql(url, "SELECT string_agg(id, ' ') FROM call_sessions") != "new":  # noqa: ASYNC110
+                await trio.sleep(0.02)
+
+
 async def test_two_servers_cannot_share_a_data_directory(cluster: TestCluster, data_dir: Path) -> None:
     url = await cluster.fresh()
     async with open_storage(data_dir=data_dir, database_url=url):
