@@ -22,7 +22,7 @@ from rtp_core.reception cimport reception_init
 from rtp_core.rewrite cimport rewrite_init, rewrite_resume
 from rtp_core.ring cimport bell_ring, ring_peek, ring_release
 from rtp_core.route cimport map_remove, map_set
-from rtp_core.srtp cimport SrtpContext
+from rtp_core.protect cimport SrtpContext, srtp_forget_out
 from rtp_core.upstream cimport request_keyframe, request_keyframes_for
 
 cdef enum:
@@ -224,6 +224,10 @@ cdef void remove_consumer(Core* core, Consumer* consumer) noexcept nogil:
     cdef Consumer** link = &consumer.transport.consumers
     cdef uint64_t base = <uint64_t>consumer.transport.head.index << 32
     send_bye(core, consumer)
+    if consumer.transport.srtp != NULL:
+        srtp_forget_out(consumer.transport.srtp, consumer.ssrc)
+        if consumer.rtx_ssrc:
+            srtp_forget_out(consumer.transport.srtp, consumer.rtx_ssrc)
     unlink_from_producer(consumer)
     while link[0] != consumer:
         link = &link[0].next_of_transport

@@ -7,7 +7,7 @@ from rtp_core.ext cimport ExtSlots, ExtView, ext_fill_abs_send_time, ext_fill_tr
 from rtp_core.objects cimport ICE_FAILED, SLOT_SIZE, Consumer, Core, OutPacket, Transport
 from rtp_core.route cimport Path
 from rtp_core.rtp cimport RTP_FIXED_LEN, RtpHeader, rtp_write_fixed, store16
-from rtp_core.srtp cimport SRTP_MAX_OVERHEAD, SRTP_OK, srtp_seal_rtcp, srtp_seal_rtp
+from rtp_core.protect cimport SRTP_MAX_OVERHEAD, SRTP_OK, srtp_seal_rtcp, srtp_seal_rtp
 
 
 cdef uint8_t* egress_slot(Core* core) noexcept nogil:

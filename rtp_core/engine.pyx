@@ -10,9 +10,10 @@ from libc.string cimport memset
 
 from rtp_core.atomic cimport exchange32, peek32
 from rtp_core.commands cimport commands_apply
+from rtp_core.demux cimport demux_receive, demux_tick
 from rtp_core.egress cimport egress_flush
 from rtp_core.objects cimport NEVER, SLOT_SIZE, Core, OutPacket, Outbox
-from rtp_core.pipeline cimport Pipeline, pipeline_receive, pipeline_tick
+from rtp_core.pipeline cimport Pipeline
 from rtp_core.ring cimport bell_answer, bell_ring, ring_used
 from rtp_core.route cimport Path, is_ipv4
 from rtp_core.sys cimport (
@@ -112,7 +113,7 @@ cdef void read_udp(Io* io, int index) noexcept nogil:
             if size < 0:
                 io.core.counters.oversize += 1
             else:
-                pipeline_receive(io.core, io.now, &path, io.arena + <size_t>i * SLOT_SIZE, size)
+                demux_receive(io.core, io.now, &path, io.arena + <size_t>i * SLOT_SIZE, size)
         egress_flush(io.core)
         if count < BATCH:
             return
@@ -154,7 +155,7 @@ cdef void loop(Io* io) noexcept nogil:
     fds[io.udp_count].events = POLLIN
     io.now = clock_us(0)
     while not peek32(&io.stop):
-        due = pipeline_tick(core, io.now)
+        due = demux_tick(core, io.now)
         egress_flush(core)
         took = clock_us(0)
         if <uint64_t>(took - io.now) > core.counters.late_us_max:

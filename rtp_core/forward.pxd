@@ -11,4 +11,6 @@ cdef Producer* find_producer(Transport* transport, uint32_t ssrc) noexcept nogil
 # Ties an SSRC to a producer. False: the table is full.
 cdef bint bind_ssrc(Transport* transport, uint32_t ssrc, Producer* producer, bint is_rtx) noexcept nogil
 cdef void unbind_ssrc(Transport* transport, uint32_t ssrc) noexcept nogil
+# An SSRC has been heard: where too many are known, one that nobody wants is forgotten.
+cdef void make_room(Transport* transport) noexcept nogil
 cdef void unbind_producer(Transport* transport, Producer* producer) noexcept nogil

@@ -23,8 +23,8 @@ from rtp_core.rewrite cimport (
     REWRITE_DROP, rewrite_drop, rewrite_inverse, rewrite_packet, rewrite_resume, rewrite_switch,
 )
 from rtp_core.rtp cimport RTP_OK, RtpHeader, rtp_parse, rtp_parse_header, rtx_unwrap
-from rtp_core.srtp cimport (
-    SRTP_AUTH_FAIL, SRTP_MAX_SSRCS, SRTP_OK, SRTP_REPLAY, srtp_forget_in, srtp_open_rtp,
+from rtp_core.protect cimport (
+    SRTP_AUTH_FAIL, SRTP_MAX_SSRCS, SRTP_OK, SRTP_REPLAY, SrtpContext, srtp_forget_in, srtp_open_rtp,
 )
 from rtp_core.twcc cimport TwccLog, twcc_arrived, twcc_init
 from rtp_core.upstream cimport request_keyframe
@@ -74,6 +74,24 @@ cdef void unbind_producer(Transport* transport, Producer* producer) noexcept nog
             unbind_ssrc(transport, transport.ssrcs[i].ssrc)
         else:
             i += 1
+
+
+cdef void make_room(Transport* transport) noexcept nogil:
+    """Where SSRCs crowd, forget the one that has been silent longest and that no producer has.
+
+    Not sooner: the rollover counter of an SSRC must survive until a producer wants it, as of a sender that goes
+    on while the call is peer to peer.
+    """
+    cdef SrtpContext* srtp = transport.srtp
+    cdef int i
+    cdef int oldest = -1
+    if srtp.ssrc_count <= CROWDED:
+        return
+    for i in range(srtp.ssrc_count):
+        if (oldest < 0 or srtp.used[i] < srtp.used[oldest]) and find_ssrc(transport, srtp.ssrcs[i]) == NULL:
+            oldest = i
+    if oldest >= 0:
+        srtp_forget_in(srtp, srtp.ssrcs[oldest])
 
 
 cdef void replace_source(Core* core, Producer* producer, int64_t now, uint32_t ssrc) noexcept nogil:
@@ -189,11 +207,9 @@ cdef void forward_receive(Core* core, Transport* transport, int64_t now, uint8_t
         if entry == NULL:
             core.counters.unknown_ssrc += 1
             transport.dropped += 1
-            # The rollover counter of an SSRC must survive until a producer wants it (a sender that goes on while
-            # the call is peer to peer), so it is forgotten only where many such SSRCs crowd the others out.
-            if transport.srtp.ssrc_count > CROWDED:
-                srtp_forget_in(transport.srtp, header.ssrc)
+            make_room(transport)
             return
+        make_room(transport)
     producer = entry.producer
     if producer.payload_index[header.payload_type & 0x7F] == NO_PAYLOAD:
         core.counters.unknown_payload += 1

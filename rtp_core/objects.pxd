@@ -15,7 +15,7 @@ from rtp_core.reception cimport Reception
 from rtp_core.rewrite cimport Rewrite
 from rtp_core.ring cimport Bell, Ring
 from rtp_core.route cimport Limiter, Map64, Path
-from rtp_core.srtp cimport SRTP_MAX_SSRCS, SrtpContext
+from rtp_core.protect cimport SRTP_MAX_SSRCS, SrtpContext
 from rtp_core.twcc cimport TwccLog
 
 cdef enum:
@@ -30,6 +30,22 @@ cdef enum Dirty:
     DIRTY_STATE = 2
     DIRTY_STARTED = 4
     DIRTY_SPEAKER = 8
+
+cdef enum EventType:
+    EVENT_DTLS = 1
+    EVENT_LEVELS = 2
+
+cdef struct LevelEntry:
+    uint64_t producer
+    double level
+
+cdef enum:
+    MAX_LEVELS = 120  # of one event
+
+cdef struct EventHead:
+    uint32_t type
+    uint32_t size  # bytes of DTLS, or number of LevelEntry that follow
+    uint64_t handle
 
 cdef enum IceState:
     ICE_NEW = 0

@@ -1,31 +1,9 @@
-"""The pure step: a packet or the passing of time in, packets to send and events out. No clock, no sockets."""
+"""The Trio thread's end of the core."""
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from rtp_core.commands cimport Command
 from rtp_core.objects cimport Core, Head, Slab
-from rtp_core.route cimport Path
-
-# One datagram, or one frame of a TCP connection. `data` is overwritten.
-cdef void pipeline_receive(Core* core, int64_t now, const Path* path, uint8_t* data, int size) noexcept nogil
-# What is due. Returns when to call again, in µs (NEVER: when something else happens).
-cdef int64_t pipeline_tick(Core* core, int64_t now) noexcept nogil
-
-cdef enum EventType:
-    EVENT_DTLS = 1
-    EVENT_LEVELS = 2
-
-cdef struct LevelEntry:
-    uint64_t producer
-    double level
-
-cdef enum:
-    MAX_LEVELS = 120  # of one event
-
-cdef struct EventHead:
-    uint32_t type
-    uint32_t size  # bytes of DTLS, or number of LevelEntry that follow
-    uint64_t handle
 
 cdef class Pipeline:
     cdef Core* core

@@ -1,4 +1,4 @@
-"""Demultiplexes packets to ICE, DTLS and media, and gives the Trio thread its handle on all of it."""
+"""The core as the Trio thread holds it: commands in, events and counters out; the stepping is demux.pyx's."""
 
 import os
 from collections import deque
@@ -13,76 +13,24 @@ from rtp_core.commands cimport (
     ADD_CONSUMER, ADD_PRODUCER, ADD_ROUTER, ADD_TRANSPORT, KEYFRAME, PAUSE, REMOVE, RESUME, SEND_DTLS, SET_ICE,
     SET_SRTP, Command, commands_apply,
 )
+from rtp_core.demux cimport demux_receive, demux_tick
 from rtp_core.ext cimport EXT_KINDS
-from rtp_core.feedback cimport feedback_receive
-from rtp_core.forward cimport forward_receive
-from rtp_core.ice cimport ice_channel_closed, ice_lookup, ice_receive
+from rtp_core.ice cimport ice_channel_closed
 from rtp_core.objects cimport (
-    DIRTY_REMOVED, DIRTY_SPEAKER, DIRTY_STARTED, DIRTY_STATE, EVENT_SIZE, KIND_CONSUMER, KIND_PRODUCER,
-    KIND_ROUTER, KIND_TRANSPORT, MAX_CNAME, MAX_MID, MAX_PACKET, MAX_PASSWORD, MAX_PAYLOADS, MAX_UFRAG, NEVER,
-    NO_PAYLOAD, SLOT_SIZE, Consumer, Core, Head, IceCredentials, Payload, Producer, Router, Slab, StreamCounters,
-    Transport, core_free, core_init, event_claim, event_publish, kind_of, slab_at, slab_reserve,
+    DIRTY_REMOVED, DIRTY_SPEAKER, DIRTY_STARTED, DIRTY_STATE, EVENT_DTLS, KIND_CONSUMER, KIND_PRODUCER,
+    KIND_ROUTER, KIND_TRANSPORT, MAX_CNAME, MAX_MID, MAX_PASSWORD, MAX_PAYLOADS, MAX_UFRAG, NEVER, SLOT_SIZE,
+    Consumer, Core, EventHead, Head, LevelEntry, Payload, Producer, Router, Slab, StreamCounters, Transport,
+    core_free, core_init, kind_of, slab_at, slab_reserve,
 )
 from rtp_core.reception cimport reception_lost
 from rtp_core.ring cimport bell_answer, bell_ring, ring_claim, ring_peek, ring_publish, ring_release
 from rtp_core.route cimport Path
-from rtp_core.rtp cimport KIND_DTLS, KIND_RTCP, KIND_RTP, KIND_STUN, packet_kind
-from rtp_core.timers cimport timers_run
 
 from rtp_core.handles import Handles
 
 Event = tuple  # (what, handle, value): see `poll`
 PayloadRow = tuple  # see `add_producer`
 ICE_STATES = ("new", "connected", "disconnected", "failed")
-
-
-cdef void receive_dtls(Core* core, Transport* transport, const uint8_t* data, int size) noexcept nogil:
-    """Passed to the Trio thread as it is. When its queue is full the packet is lost, and DTLS repeats it."""
-    cdef uint8_t* slot
-    core.counters.dtls_in += 1
-    if size > <int>(EVENT_SIZE - sizeof(EventHead)):
-        core.counters.oversize += 1
-        return
-    slot = event_claim(core)
-    if slot != NULL:
-        (<EventHead*>slot).type = EVENT_DTLS
-        (<EventHead*>slot).size = <uint32_t>size
-        (<EventHead*>slot).handle = transport.head.handle
-        memcpy(slot + sizeof(EventHead), data, size)
-        event_publish(core)
-
-
-cdef void pipeline_receive(Core* core, int64_t now, const Path* path, uint8_t* data, int size) noexcept nogil:
-    cdef Transport* transport
-    cdef int kind
-    core.counters.packets_in += 1
-    core.counters.bytes_in += size
-    if size > MAX_PACKET:
-        core.counters.oversize += 1
-        return
-    kind = packet_kind(data, size)
-    if kind == KIND_STUN:
-        ice_receive(core, now, path, data, size)
-        return
-    if kind != KIND_RTP and kind != KIND_RTCP and kind != KIND_DTLS:
-        core.counters.unknown_kind += 1
-        return
-    transport = ice_lookup(core, path)
-    if transport == NULL:
-        core.counters.unknown_address += 1
-        return
-    transport.packets_in += 1
-    transport.bytes_in += size
-    if kind == KIND_RTP:
-        forward_receive(core, transport, now, data, size)
-    elif kind == KIND_RTCP:
-        feedback_receive(core, transport, now, data, size)
-    else:
-        receive_dtls(core, transport, data, size)
-
-
-cdef int64_t pipeline_tick(Core* core, int64_t now) noexcept nogil:
-    return timers_run(core, now)
 
 
 cdef int copy_into(uint8_t* to, int capacity, bytes data, str what) except -1:
@@ -441,7 +389,7 @@ cdef class Pipeline:
         path.remote.port = remote[1]
         path.channel = channel
         memcpy(buffer, PyBytes_AsString(data), len(data))
-        pipeline_receive(self.core, now_us, &path, buffer, <int>len(data))
+        demux_receive(self.core, now_us, &path, buffer, <int>len(data))
 
     def close_channel(self, uint32_t channel) -> None:
         self.check_free()
@@ -450,7 +398,7 @@ cdef class Pipeline:
     def tick(self, int64_t now_us):
         """When to call again, or None."""
         self.check_free()
-        due = pipeline_tick(self.core, now_us)
+        due = demux_tick(self.core, now_us)
         return None if due == NEVER else due
 
     def take_sent(self) -> list:

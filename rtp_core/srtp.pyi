@@ -62,7 +62,7 @@ class SrtpError(ValueError):
     def __init__(self, verdict: Verdict) -> None: ...
 
 def new_session(profile: int, key: bytes, ssrc_type: int) -> object:
-    """A pylibsrtp Session for any SSRC, with our window."""
+    """A pylibsrtp Session of AES-CM for any SSRC, with our window."""
 
 class SrtpPair:
     """Both directions of one transport. Keys are master key + master salt.
@@ -82,6 +82,10 @@ class SrtpPair:
     @property
     def ssrcs(self) -> list[int]:
         """Inbound SSRCs that have sent an authentic packet, at most MAX_SSRCS."""
+
+    @property
+    def outbound_ssrcs(self) -> list[int]:
+        """Those that have been sealed and not forgotten; of AES-GCM only."""
 
     def seal_rtp(self, packet: bytes, *, capacity: int | None = None) -> bytes:
         """SrtpError when refused: a repeated sequence number (GCM), or no room within `capacity`."""

@@ -6,7 +6,7 @@ from libc.string cimport memcmp, memcpy, memmove, memset
 
 from rtp_core.ice cimport ice_channel_closed, ice_lookup
 from rtp_core.objects cimport MAX_PACKET, Core
-from rtp_core.pipeline cimport pipeline_receive
+from rtp_core.demux cimport demux_receive
 from rtp_core.rtp cimport load16, store16
 from rtp_core.sys cimport (
     EAGAIN, EINTR, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, accept_one,
@@ -129,7 +129,7 @@ cdef bint take_frames(Core* core, TcpConnection* connection, int64_t now) noexce
             return False
         if connection.read_len - at - 2 < size:
             break
-        pipeline_receive(core, now, &connection.path, connection.read_buffer + at + 2, <int>size)
+        demux_receive(core, now, &connection.path, connection.read_buffer + at + 2, <int>size)
         if connection.fd != fd:  # closed meanwhile
             return True
         at += 2 + size

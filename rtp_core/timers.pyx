@@ -8,9 +8,9 @@ from rtp_core.keyframe cimport keyframe_deadline, keyframe_due
 from rtp_core.levels cimport LEVEL_SILENCE, level_window, speaker_update
 from rtp_core.nack cimport nack_deadline
 from rtp_core.objects cimport (
-    DIRTY_SPEAKER, NEVER, Core, Producer, Router, Transport, event_claim, event_publish, mark, wake_at,
+    DIRTY_SPEAKER, EVENT_LEVELS, MAX_LEVELS, NEVER, Core, EventHead, LevelEntry, Producer, Router, Transport,
+    event_claim, event_publish, mark, wake_at,
 )
-from rtp_core.pipeline cimport EVENT_LEVELS, MAX_LEVELS, EventHead, LevelEntry
 from rtp_core.twcc cimport twcc_pending
 from rtp_core.upstream cimport send_arrivals, send_keyframe_request, send_nacks
 

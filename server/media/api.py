@@ -97,8 +97,14 @@ class WebRtcTransport(Protocol):
     def produce(self, *, kind: MediaKind, source: Source, rtp: RtpParameters) -> Producer:
         """Accept media that arrives with `rtp.mid` (or the SSRCs that `rtp.encodings` names)."""
 
-    def consume(self, producer: Producer, *, mid: str, paused: bool = True) -> Consumer:
-        """Send `producer`'s media out of this transport, in the router's payload types and extension ids."""
+    def consume(
+        self, producer: Producer, *, mid: str, paused: bool = True, cname: str | None = None
+    ) -> Consumer:
+        """Send `producer`'s media out of this transport, in the router's payload types and extension ids.
+
+        `cname` is what the sender reports' SDES names (RFC 3550 section 6.5.1) and must be the SDP's; without
+        it, the sender's own.
+        """
 
     def stats(self) -> TransportStats: ...
     def close(self) -> None: ...  # closes its producers and consumers too

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from server.media import api
     from server.media.router import Router
 
+_MAX_CNAME = 64  # bytes that the core keeps
 _EARLY_DATAGRAMS = 16  # a client that starts DTLS before its answer has come by signaling
 
 
@@ -107,7 +108,9 @@ class Transport:
         self._media.objects[handle] = producer
         return producer
 
-    def consume(self, producer: api.Producer, *, mid: str, paused: bool = True) -> Consumer:
+    def consume(
+        self, producer: api.Producer, *, mid: str, paused: bool = True, cname: str | None = None
+    ) -> Consumer:
         self._check_open()
         if not isinstance(producer, Producer) or producer.closed:
             raise ValueError("the producer is closed, or of another media server")
@@ -119,7 +122,7 @@ class Transport:
             ssrc=ssrc,
             rtx_ssrc=rtx_ssrc or 0,
             mid=mid.encode(),
-            cname=producer.cname.encode()[:64],
+            cname=(cname or producer.cname).encode()[:_MAX_CNAME],
             paused=paused,
         )
         consumer = Consumer(self, producer, handle, mid=mid, ssrc=ssrc, rtx_ssrc=rtx_ssrc, paused=paused)
@@ -214,12 +217,13 @@ class Transport:
     def _advance(self) -> None:
         """After any input: send what DTLS wants sent, hand over keys, keep its timer, tell the state."""
         if self._dtls is not None:
+            # The flight first: what the keys let out must not overtake the client's last message of DTLS.
+            self._send_dtls()
             keys = self._dtls.srtp
             if keys is not None and not self._keyed:
                 self._keyed = True
                 pair = SrtpPair(Profile[keys.profile], keys.send_key, keys.recv_key)
                 self.core.set_srtp(self.handle, pair)
-            self._send_dtls()
             if self._dtls.state == "handshaking":
                 self._media.watch_dtls(self)
             else:

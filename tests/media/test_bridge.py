@@ -28,7 +28,7 @@ from server.rtc.parameters import (
     RtpParameters,
 )
 from tests.harness.rtc_peer import RtcPeer, wait_until
-from tests.harness.rtp import RtpPacket
+from tests.harness.rtp import RtpPacket, sender_report
 
 MID = "urn:ietf:params:rtp-hdrext:sdes:mid"
 LEVEL = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
@@ -115,7 +115,7 @@ async def test_audio_and_video_from_one_to_another(media: Media, listener: Liste
             assert (up.protocol, down.protocol) == ("udp", "udp")
             mic = up.produce(kind="audio", source="microphone", rtp=rtp_parameters("audio", "mic"))
             cam = up.produce(kind="video", source="camera", rtp=rtp_parameters("video", "cam"))
-            hear, see = down.consume(mic, mid="0"), down.consume(cam, mid="1")
+            hear, see = down.consume(mic, mid="0"), down.consume(cam, mid="1", cname="ann")
             assert hear.paused
             assert hear.rtx_ssrc is None
             assert see.rtx_ssrc is not None
@@ -140,6 +140,9 @@ async def test_audio_and_video_from_one_to_another(media: Media, listener: Liste
             assert up.stats().packets_received > 60
             assert b.errors == {}
             await a.wait_rtcp(lambda compound: compound[1] == 201)
+            report = sender_report(8, ntp=1 << 40, timestamp=0, packets=1, octets=1, cname="a browser's")
+            await a.send_rtcp(report)
+            await b.wait_rtcp(lambda compound: compound[1] == 200 and b"\x01\x03ann\0" in compound)
     router.close()
     assert mic.closed
     assert see.closed

@@ -7,7 +7,7 @@ import pytest
 from rtp_core.ext import Kind
 from rtp_core.srtp import Profile
 from tests.harness import stun
-from tests.harness.rtp import pli
+from tests.harness.rtp import RtpPacket, nack, pli
 from tests.rtp_core.world import CLIENT_EXTENSIONS, ROUTER_EXTENSIONS, Client, World, address, opus, vp8
 
 PROFILES = list(Profile)
@@ -399,6 +399,56 @@ def test_removal_takes_what_belongs_to_it(world: World) -> None:
     sender.send_rtp(opus(2))
     sender.check()
     assert sender.answers[-1].error == 401
+
+
+def test_removed_consumer_leaves_no_stream_behind(world: World) -> None:
+    sender, receiver = Client(world, "a", port=1), Client(world, "b", port=2)
+    producer = sender.produce("cam", video=True, ssrc=0xB0)
+    for ssrc in range(0xC0, 0xD0, 2):
+        consumer = receiver.consume(producer, ssrc=ssrc, rtx_ssrc=ssrc + 1)
+        sender.send_rtp(vp8(ssrc, key=True))
+        receiver.send_rtcp(nack(1, ssrc, [receiver.rtp[-1].sequence]))
+        assert {ssrc, ssrc + 1} <= set(receiver.pair.outbound_ssrcs)
+        world.core.remove(consumer)
+        world.step()
+        assert not {ssrc, ssrc + 1} & set(receiver.pair.outbound_ssrcs)
+    assert receiver.errors == 0
+    assert len(receiver.rtcp_of(203)) == 8
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("fresh_producer", [True, False])
+def test_camera_off_and_on_many_times(world: World, profile: Profile, fresh_producer: bool) -> None:
+    """Each time under new SSRCs, of media and of RTX, that speak RTCP too."""
+    sender, receiver = Client(world, "a", port=1, profile=profile), Client(world, "b", port=2)
+    producer = 0
+    for n in range(80):
+        if fresh_producer or not producer:
+            producer = sender.produce("cam", video=True)
+            receiver.consume(producer, ssrc=0x1000 + n)
+        ssrc = 0x2000 + 2 * n
+        before = len(receiver.rtp)
+        sender.send_rtp(vp8(1, key=True, ssrc=ssrc, mid="cam"))
+        sender.send_rtp(rtx(vp8(2, ssrc=ssrc), ssrc + 1, mid="cam"))
+        assert [p.sequence for p in receiver.rtp[before:]] == [
+            receiver.rtp[before].sequence,
+            (receiver.rtp[before].sequence + 1) & 0xFFFF,
+        ]
+        sender.send_rtcp(pli(ssrc, 1))
+        if fresh_producer:
+            world.core.remove(producer)
+            world.step()
+        sender.send_rtcp(pli(ssrc + 1, 1))
+    assert len(sender.pair.ssrcs) <= 49
+    stats = world.core.transport_stats(sender.handle)
+    assert stats is not None
+    assert stats["srtp_errors"] == 0
+
+
+def rtx(original: RtpPacket, ssrc: int, *, mid: str) -> RtpPacket:
+    extensions = {CLIENT_EXTENSIONS[Kind.MID]: mid.encode()}
+    body = original.sequence.to_bytes(2, "big") + original.payload
+    return RtpPacket(121, 1, original.timestamp, ssrc, body, extensions=extensions)
 
 
 def test_handles_are_not_confused_when_places_are_used_again(world: World) -> None:

@@ -100,7 +100,8 @@ class Client:
     def set_keys(self) -> None:
         size = self.profile.key_len + self.profile.salt_len
         up, down = (self.world.random.randbytes(size) for _ in range(2))
-        self.world.core.set_srtp(self.handle, SrtpPair(self.profile, down, up))
+        self.pair = SrtpPair(self.profile, down, up)
+        self.world.core.set_srtp(self.handle, self.pair)
         self.out = self._session(up, pylibsrtp.Policy.SSRC_ANY_OUTBOUND)
         self.into = self._session(down, pylibsrtp.Policy.SSRC_ANY_INBOUND)
 

@@ -1,10 +1,14 @@
-"""SRTP and SRTCP of one transport (RFC 3711, RFC 7714), by libsrtp's entry points out of pylibsrtp's wheel.
+"""SRTP and SRTCP of one transport (RFC 3711, RFC 7714).
 
-Both sessions of a context belong to one thread at a time: libsrtp has no locks. `SrtpPair` (Python) owns the
-memory; the engine gets its address and must have let go of it before the pair is dropped.
+AES-GCM runs on OpenSSL's own functions with our windows (gcm.pyx, replay.pxd), AES-CM on libsrtp. A context belongs
+to one thread at a time. `SrtpPair` (Python) owns the memory; the engine gets its address and must have let go of it
+before the pair is dropped.
 """
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from rtp_core.gcm cimport GcmKeys
+from rtp_core.replay cimport ReplayWindow
 
 
 cdef enum SrtpProfile:
@@ -30,17 +34,37 @@ cdef enum SrtpLimits:
     SRTP_MAX_OVERHEAD = 20  # of any profile, for RTP and RTCP
 
 
+ctypedef struct SrtpIn:
+    # One inbound SSRC's windows. libsrtp keeps its own.
+    ReplayWindow rtp
+    ReplayWindow rtcp
+
+
+ctypedef struct SrtpOut:
+    uint32_t ssrc
+    SrtpOut* next
+    ReplayWindow rtp
+
+
 ctypedef struct SrtpContext:
     # owned by SrtpPair, fixed
-    void* session_in  # srtp_t
-    void* session_out
     int profile
     int overhead  # bytes that sealing adds to an RTP packet
     int rtcp_overhead  # and to an RTCP packet
-    # state: the inbound SSRCs that have proved themselves
+    void* session_in  # srtp_t, of AES-CM
+    void* session_out
+    GcmKeys receive  # of AES-GCM
+    GcmKeys send
+    # what is sent
+    SrtpOut* first_out
+    uint32_t rtcp_index  # of the last SRTCP packet; one count for all SSRCs keeps every nonce apart
+    # the inbound SSRCs that have proved themselves
     int ssrc_count
     int ssrc_last  # index of the one met last
     uint32_t ssrcs[SRTP_MAX_SSRCS]
+    SrtpIn* streams[SRTP_MAX_SSRCS]
+    uint64_t used[SRTP_MAX_SSRCS]  # `opened` at each one's last packet
+    uint64_t opened
 
 
 # All work in place, take the length in and give the new one out through `len` (unchanged on failure), and
@@ -51,6 +75,12 @@ ctypedef struct SrtpContext:
 # refused as SRTP_REPLAY. Retransmissions go by RTX, or as a kept copy of the sealed bytes.
 cdef int srtp_seal_rtp(SrtpContext* ctx, uint8_t* data, int* len, int cap) noexcept nogil
 cdef int srtp_seal_rtcp(SrtpContext* ctx, uint8_t* data, int* len, int cap) noexcept nogil
+# The state of an outbound SSRC, made when it is new; NULL: no memory. Valid until it is forgotten.
+cdef SrtpOut* srtp_out(SrtpContext* ctx, uint32_t ssrc) noexcept nogil
+# As srtp_seal_rtp, for a stream that was found before: `header_len` bytes of header lie at `data`, the payload may
+# lie elsewhere and is encrypted on its way there. `data` has room for all and the overhead. `len`: the sealed length.
+cdef int srtp_seal_apart(SrtpContext* ctx, SrtpOut* out, uint8_t* data, int header_len, const uint8_t* payload,
+                         int payload_len, int* len) noexcept nogil
 cdef int srtp_open_rtp(SrtpContext* ctx, uint8_t* data, int* len) noexcept nogil
 cdef int srtp_open_rtcp(SrtpContext* ctx, uint8_t* data, int* len) noexcept nogil
 
@@ -60,3 +90,8 @@ cdef bint srtp_forget_in(SrtpContext* ctx, uint32_t ssrc) noexcept nogil
 # The same for an outbound one. Its rollover counter goes too, so that SSRC must never be used again under
 # these keys: a new consumer gets a new random SSRC.
 cdef bint srtp_forget_out(SrtpContext* ctx, uint32_t ssrc) noexcept nogil
+
+# AES-GCM's master keys and salts. 0, or -1: no memory.
+cdef int srtp_key_gcm(SrtpContext* ctx, const uint8_t* send_key, const uint8_t* recv_key, int key_len) noexcept nogil
+# The context itself too.
+cdef void srtp_free(SrtpContext* ctx) noexcept nogil
