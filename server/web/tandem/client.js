@@ -231,7 +231,7 @@ export class Tandem extends EventTarget {
     return hello;
   }
 
-  /** Joins and publishes in one breath: the server answers in order, and a round trip is saved. */
+  /** Joins and publishes in one request: the others are offered this client's media at once. */
   async #enter(method, params) {
     const { on } = this.media;
     const send = new SfuSend({
@@ -241,12 +241,11 @@ export class Tandem extends EventTarget {
     try {
       await send.offered;
       const told = { audio: on.microphone, video: on.camera, screen: false };
-      const joined = this.#request(method, { ...params, audioEnabled: told.audio, videoEnabled: told.video });
-      const published = send.start();
-      published.catch(() => {}); // told by the call, if there is one
-      const { call } = await joined;
+      const { sdp } = send.pc.localDescription;
+      const media = { audioEnabled: told.audio, videoEnabled: told.video, sdp };
+      const { call, published } = await this.#request(method, { ...params, ...media });
       this.#told = told;
-      this.#begin(call, { send, published });
+      this.#begin(call, { send, published: send.start(published) });
       return call;
     } catch (error) {
       send.close();

@@ -64,7 +64,7 @@ export class SfuSend extends Connection {
   #busy;
 
   /**
-   * Begins with an offer of its own, before there is a call: then it can be published in one breath with the join.
+   * Begins with an offer of its own, before there is a call: the join takes it along.
    * @param {{publish: (sdp: string) => Promise<{sdp: string}>, preferVideoCodec?: string}} of
    */
   constructor({ publish, preferVideoCodec }) {
@@ -83,9 +83,9 @@ export class SfuSend extends Connection {
     this.#busy = this.offered;
   }
 
-  /** Publishes the first offer and takes the answer; rejects when the server refuses. */
-  start() {
-    return this.#negotiate(() => {});
+  /** Takes the answer that came with the join; if there was none, publishes, and rejects when the server refuses. */
+  start(published) {
+    return this.#negotiate(() => {}, published);
   }
 
   restart() {
@@ -95,11 +95,11 @@ export class SfuSend extends Connection {
     });
   }
 
-  #negotiate(offer) {
+  #negotiate(offer, published = null) {
     const step = async () => {
       if (this.closed) return;
       await offer();
-      const { sdp } = await this.#publish(this.pc.localDescription.sdp);
+      const { sdp } = published ?? (await this.#publish(this.pc.localDescription.sdp));
       if (!this.closed) await this.pc.setRemoteDescription({ type: "answer", sdp });
     };
     this.#busy = this.#busy.catch(() => {}).then(step);
