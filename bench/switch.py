@@ -1,9 +1,11 @@
 """What does a switch between P2P and the SFU cost those who are in the call?
 
-Two people talk in real, headless Chromium; a third joins (to the SFU) and leaves (back to P2P), ten times over. Told
-for each switch: its duration, the longest time without a new video frame, concealed audio, and for how long anybody
-was heard twice. The first three are what clients measured and the server stored; heard-twice is counted in the pages
-by a sampler of its own, every 5 ms. Run it from the checkout: python -m bench.switch [--rounds N] [--json FILE]
+Two people talk in real, headless Chromium; a third joins (to the SFU) and leaves (back to P2P), ten times over.
+Told for each switch: its duration, the longest time without a new video frame, concealed audio, and for how long
+anybody was heard twice. The first three are what clients measured and the server stored; heard-twice is counted
+in the pages by a sampler of its own, every 5 ms.
+
+From the checkout: python -m bench.switch [--rounds N] [--json FILE]
 """
 
 from __future__ import annotations
@@ -90,7 +92,7 @@ def measure(opened: Callers, rounds: int) -> list[dict[str, Any]]:
 
 
 def _settled(everybody: list[Caller], number: int, count: int) -> dict[str, Any]:
-    """The newest switch, when its cost has been told: two seconds after the swap, by the last of the clients."""
+    """The newest switch, when its cost has been told: two seconds after the swap, by the last client."""
     first = everybody[0]
     first.page.wait_for_timeout(2_600)
     state = first.wait(

@@ -1,4 +1,4 @@
-"""Blocked paths: P2P goes to the SFU by itself, UDP to TCP, and with nothing left the user is told which port."""
+"""Blocked paths: P2P goes to the SFU by itself, UDP to TCP, and with nothing left the user is told the port."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ SELECT s.mode, m."modeTransitions" FROM call_sessions s
   LEFT JOIN call_metrics m ON m."callSessionId" = s.id WHERE s.id = $1
 """
 
-# No candidate of the other participant is ever used. The SFU's come in its descriptions, which are left alone.
+# No candidate of the other participant is used. The SFU's come in its descriptions, which are left alone.
 NO_P2P = "RTCPeerConnection.prototype.addIceCandidate = async () => {};"
 
 
 def _without_sfu_candidates(*protocols: str) -> str:
-    """As a firewall that drops packets to the media port: the SFU's candidates of these protocols lead nowhere."""
-    pattern = f"/^a=candidate:\\\\S+ \\\\d+ (?:{'|'.join(protocols)}) .*\\\\r\\\\n|^a=end-of-candidates\\\\r\\\\n/gim"
+    """As a firewall that drops packets to the media port: these candidates of the SFU lead nowhere."""
+    candidates = rf"^a=candidate:\S+ \d+ (?:{'|'.join(protocols)}) .*\r\n"
     return """
 const original = RTCPeerConnection.prototype.setRemoteDescription;
-RTCPeerConnection.prototype.setRemoteDescription = function (description) {
-  const sfu = description.sdp.includes('a=ice-lite');
-  return original.call(this, sfu ? { type: description.type, sdp: description.sdp.replace(PATTERN, '') } : description);
+RTCPeerConnection.prototype.setRemoteDescription = function ({ type, sdp }) {
+  if (sdp.includes('a=ice-lite')) sdp = sdp.replace(/PATTERN/gim, '');
+  return original.call(this, { type, sdp });
 };
-""".replace("PATTERN", pattern.replace("\\\\", "\\"))
+""".replace("PATTERN", rf"{candidates}|^a=end-of-candidates\r\n")
 
 
 def test_a_blocked_p2p_path_goes_to_the_sfu(
@@ -64,3 +64,26 @@ def test_with_both_blocked_the_user_is_told_the_port(
         one.wait_mode("p2p", 2)
         one.wait_playing(1)
     assert not ben.page.is_visible('[data-key="blocked"]')
+
+
+def test_the_way_to_the_sfu_is_found_anew_by_an_ice_restart(opened: Callers, room: str) -> None:
+    """As after a change of network: both connections look for the server again, and media goes on."""
+    ada, ben = opened.join(room, "Ada"), opened.join(room, "Ben")
+    for one in (ada, ben):
+        one.wait_mode("p2p", 2)
+    ada.call("requestMode('sfu')")
+    for one in (ada, ben):
+        one.wait_mode("sfu", 2)
+        one.wait_playing(1)
+    ufrags = r"""() => [tandem.call.send, tandem.call.receive].map(
+        (one) => /ufrag:(\S+)/.exec(one.pc.remoteDescription.sdp)[1])"""
+    before = ada.page.evaluate(ufrags)
+    ada.page.evaluate(
+        "async () => { await tandem.call.send.restart(); await tandem.call.receive.restart(); }"
+    )
+    ada.page.wait_for_function(
+        f"(before) => ({ufrags})().every((one, index) => one !== before[index])", arg=before
+    )
+    for one in (ada, ben):
+        one.wait_playing(1)
+        assert one.state()["sfu"] == {"send": "connected", "recv": "connected", "protocol": "udp"}

@@ -64,7 +64,8 @@ def test_what_one_switches_is_seen_by_the_other(
     assert ada.call("setScreen(true)") is True
     ben.wait("screen", lambda state: _of(state, me)["screenShareEnabled"])
     ben.page.wait_for_function(
-        "(id) => document.querySelector(`video[data-source=screen][data-participant-id='${id}']`)?.videoWidth > 0",
+        """(id) =>
+          document.querySelector(`video[data-source=screen][data-participant-id='${id}']`)?.videoWidth > 0""",
         arg=me,
     )
     assert ben.observe()[me]["screen"]["path"] == mode
@@ -72,7 +73,7 @@ def test_what_one_switches_is_seen_by_the_other(
     ada.call("setScreen(false)")
     ben.wait("no screen", lambda state: not _of(state, me)["screenShareEnabled"])
     ben.page.wait_for_function("() => !document.querySelector('video[data-source=screen]')")
-    assert not (ada.errors or ben.errors)
+    assert ada.errors + ben.errors == []
 
 
 def test_another_microphone_without_a_gap_in_the_call(opened: Callers, room: str) -> None:

@@ -95,10 +95,12 @@ def test_tiles_never_overlap_and_stay_inside(opened: Callers, room: str) -> None
             const places = [...layout(width, height, tiles).values()];
             if (places.length !== tiles.length) bad.push(['count', width, height, people, screens]);
             for (const [index, a] of places.entries()) {
-              const outside = a.x < 0 || a.y < 0 || a.x + a.width > width + 1 || a.y + a.height > height + 1;
+              const outside = a.x < 0 || a.y < 0 || a.x + a.width > width + 1
+                || a.y + a.height > height + 1;
               if (outside || a.width < 1 || a.height < 1) bad.push(['outside', width, height, people, screens]);
               for (const b of places.slice(index + 1)) {
-                const apart = a.x + a.width <= b.x || b.x + b.width <= a.x || a.y + a.height <= b.y || b.y + b.height <= a.y;
+                const apart = a.x + a.width <= b.x || b.x + b.width <= a.x
+                  || a.y + a.height <= b.y || b.y + b.height <= a.y;
                 if (!apart && !a.pip && !b.pip) bad.push(['overlap', width, height, people, screens]);
               }
             }
@@ -106,3 +108,45 @@ def test_tiles_never_overlap_and_stay_inside(opened: Callers, room: str) -> None
       return bad.slice(0, 5);
     }""")
     assert bad == []
+
+
+def test_every_module_is_preloaded(opened: Callers, room: str) -> None:
+    """Modules import one another several levels deep: found one by one, each level would cost a round trip."""
+    page = opened.join(room, "Ada").page
+    loaded, preloaded = page.evaluate("""() => [
+      performance.getEntriesByType('resource')
+        .map((one) => new URL(one.name).pathname).filter((path) => path.endsWith('.js')),
+      [...document.querySelectorAll('link[rel=modulepreload]')].map((one) => one.getAttribute('href')),
+    ]""")
+    assert set(loaded) - {"/page/main.js"} == set(preloaded)
+
+
+# The driver's own questions count as gestures of the user, so the browser's rule is played here: an element that
+# is unmuted without a gesture is paused, and may not play.
+_NO_SOUND_WITHOUT_GESTURE = """
+let gesture = false;
+addEventListener('pointerdown', () => { gesture = true; }, { capture: true });
+const { play } = HTMLMediaElement.prototype;
+const muted = Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, 'muted');
+HTMLMediaElement.prototype.play = function () {
+  if (gesture || this.muted) return play.call(this);
+  return Promise.reject(new DOMException('no gesture', 'NotAllowedError'));
+};
+Object.defineProperty(HTMLMediaElement.prototype, 'muted', { ...muted, set(value) {
+  muted.set.call(this, value);
+  if (!value && !gesture) this.pause();
+} });
+"""
+
+
+def test_sound_that_the_browser_refuses_is_asked_for(opened: Callers, room: str) -> None:
+    ada = opened.join(room, "Ada", init_script=_NO_SOUND_WITHOUT_GESTURE)
+    opened.join(room, "Ben")
+    ada.wait_mode("p2p", 2)
+    expect(ada.page.get_by_text("keeps the sound off until you click")).to_be_visible()
+    [seen] = ada.observe().values()
+    assert seen["audible"] == 0
+    assert not seen["camera"]["paused"]  # seen all the same
+    ada.page.get_by_role("button", name="Click to hear").click()
+    expect(ada.page.get_by_text("keeps the sound off until you click")).not_to_be_visible()
+    ada.wait_playing(1)

@@ -1,4 +1,4 @@
-"""A camera and a microphone for Chromium's `--use-file-for-fake-…-capture`: moving and audible, and cheap to encode."""
+"""A camera and a microphone for Chromium's `--use-file-for-fake-…-capture`: moving, audible, cheap to encode."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SECONDS = 4
 
 
 def write_camera(path: Path) -> Path:
-    """A y4m file: a bright square that circles over a gradient, so that each frame differs from the one before."""
+    """A y4m file: a bright square that circles over a gradient, so that no frame is like the one before."""
     gradient = bytes(48 + (x * 96) // WIDTH for x in range(WIDTH))
     with path.open("wb") as file:
         file.write(f"YUV4MPEG2 W{WIDTH} H{HEIGHT} F{FPS}:1 Ip A1:1 C420jpeg\n".encode())
@@ -31,7 +31,7 @@ def write_camera(path: Path) -> Path:
 
 
 def write_microphone(path: Path) -> Path:
-    """A wav file: a steady chord, whole periods only, so that it loops without a click and is never silent."""
+    """A wav file: a chord of whole periods only, so that it loops without a click and is never silent."""
     tones = [(220.0, 0.25), (330.0, 0.15), (495.0, 0.1)]
     samples = array.array("h")
     for index in range(_RATE * _SECONDS):

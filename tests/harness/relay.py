@@ -9,7 +9,7 @@ import threading
 
 
 class Relay:
-    """Passes connections on to `port` of this machine, on one thread. While cut, it closes all and refuses new ones."""
+    """Passes connections on to `port` of this machine. While cut, it closes all and refuses new ones."""
 
     def __init__(self, port: int) -> None:
         self._target = ("127.0.0.1", port)

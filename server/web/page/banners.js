@@ -62,7 +62,8 @@ export function deviceMessage({ source, reason, error }) {
 
 /** What to say when the SFU's port cannot be reached. */
 export function blockedMessage({ addresses, udpPort, tcpPort }) {
-  const hosts = addresses.join(", ") || "the server";
+  const remote = addresses.filter((address) => !/^(127\.|::1$)/.test(address));
+  const hosts = (remote.length ? remote : addresses).join(", ") || "the server";
   const ports = tcpPort ? `UDP port ${udpPort} nor TCP port ${tcpPort}` : `UDP port ${udpPort}`;
   return {
     text: "The media port of the server cannot be reached.",

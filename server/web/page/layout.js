@@ -2,7 +2,8 @@
 
 const GAP = 8;
 const WIDEST = 16 / 9;
-const NARROWEST = 3 / 4;
+const NARROWEST_UPRIGHT = 3 / 4;
+const NARROWEST_WIDE = 4 / 3; // cameras are wide: narrower tiles would cut off too much where there is room
 
 /**
  * @param {number} width of the area
@@ -75,6 +76,7 @@ function grid(area, tiles, placed, { fill = false, line = false }) {
 /** The number of columns that gives the largest tiles of a shape that suits a face. */
 function bestColumns(area, count, { fill, line }) {
   let best = null;
+  const narrowest = Math.max(NARROWEST_UPRIGHT, Math.min(NARROWEST_WIDE, area.width / area.height));
   for (let columns = 1; columns <= count; columns += 1) {
     const rows = Math.ceil(count / columns);
     if (line && columns !== 1 && rows !== 1) continue;
@@ -83,7 +85,7 @@ function bestColumns(area, count, { fill, line }) {
     if (width < 1 || height < 1) continue;
     if (!fill) {
       width = Math.min(width, height * WIDEST);
-      height = Math.min(height, width / NARROWEST);
+      height = Math.min(height, width / narrowest);
     }
     if (!best || width * height > best.width * best.height) best = { columns, width, height };
   }

@@ -23,7 +23,7 @@ class Tile {
     this.waitsForFrame = true;
   }
 
-  /** @param {object} view name, self, audioEnabled, videoEnabled, status, path, speaking, quality */
+  /** @param {object} view name, self, alone, audioEnabled, videoEnabled, status, path, speaking, quality */
   render(view) {
     const classes = this.root.classList;
     paintAvatar(this.avatar, view.name || "Guest");
@@ -52,6 +52,7 @@ class Tile {
   }
 
   #noteFor(view) {
+    if (view.alone) return "Nobody else is here yet: send them the link.";
     if (view.status === "reconnecting") return view.self ? "" : "Reconnecting…";
     if (!view.self && view.path === null) return "Connecting…";
     return "";
@@ -108,11 +109,12 @@ export class Tiles {
 
   /** @param {object[]} participants as `Tile.render` takes them; @param {LocalMedia} media for one's own tile */
   render(participants, media) {
-    for (const view of participants) {
+    for (const one of participants) {
+      const view = { ...one, alone: participants.length === 1 };
       this.#tile(view.self ? "self" : view.participantId, view.self ? "self" : "remote").render(view);
       const shared = this.#tiles.get(keyOf(view.participantId, "screen"));
       if (shared) {
-        shared.render({ ...view, videoEnabled: true, audioEnabled: true, speaking: false, path: "", quality: null });
+        shared.render({ ...view, alone: false, videoEnabled: true, audioEnabled: true, speaking: false, path: "", quality: null });
         setText(shared.name, view.self ? "Your screen" : `${view.name}'s screen`);
       }
     }
