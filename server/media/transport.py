@@ -234,10 +234,10 @@ class Transport:
             self.router.tell(lambda listener: listener.on_transport_state(self, state))
 
     def _state_now(self) -> TransportState:
-        if self.closed:
-            return "closed"
         dtls = "new" if self._dtls is None else self._dtls.state
-        if dtls in ("failed", "closed") or self._ice_state == "failed":
+        if self.closed or dtls == "closed":  # by us, or by the client's close_notify: no error either way
+            return "closed"
+        if dtls == "failed" or self._ice_state == "failed":
             return "failed"
         if self._ice_state == "disconnected":
             return "disconnected"

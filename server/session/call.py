@@ -354,8 +354,8 @@ class Call:
         self._out.append(Notify((one.id,), "sfu.transport", said))
         if said.state == "connected":
             self._seen_working(one, now)
-        elif said.state == "failed":
-            self._metrics.transport_errors += 1
+        elif said.state in ("failed", "closed"):
+            self._metrics.transport_errors += said.state == "failed"
             self._switch.transport_failed(one.id, receiving=direction == "recv")
         self._settle(now)
 
