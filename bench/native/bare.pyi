@@ -1,0 +1,18 @@
+from rtp_core.srtp import SrtpPair
+
+class Bare:
+    def __init__(
+        self,
+        fd: int,
+        source: SrtpPair,
+        destinations: list[tuple[int, int, int, bytes]],
+        *,
+        gso: bool,
+        group: int = 1,
+    ) -> None: ...
+    def run(self) -> None: ...
+    def stop(self) -> None: ...
+    @property
+    def forwarded(self) -> int: ...
+    @property
+    def cpu_ns(self) -> int: ...

@@ -1,0 +1,51 @@
+"""How results are kept: JSON with the machine, the kernel, the commit and the settings."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def machine() -> dict[str, Any]:
+    model = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        platform.machine(),
+    )
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return {
+        "cpu": model, "cores": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version(),
+        "commit": commit or "unknown", "load_average": os.getloadavg()[0],
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }  # fmt: skip
+
+
+def describe() -> None:
+    """Says what machine this is, and that others use it when they do."""
+    found = machine()
+    print(
+        f"{found['cpu']}, {found['cores']} cores, Linux {found['kernel']}, commit {found['commit']}",
+        file=sys.stderr,
+    )
+    if found["load_average"] > 0.5:
+        print(
+            f"load average {found['load_average']:.1f}: the machine is shared, latencies suffer",
+            file=sys.stderr,
+        )
+
+
+def write(path: str | None, question: str, rows: list[dict[str, Any]]) -> None:
+    if path:
+        result = {"question": question, "machine": machine(), "arguments": sys.argv[1:], "rows": rows}
+        Path(path).write_text(json.dumps(result, indent=1) + "\n")
