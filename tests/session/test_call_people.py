@@ -292,6 +292,7 @@ def test_transports_tell_their_state() -> None:
     assert world.client("ann").last("sfu.transport") == m.TransportChanged("send", "connected", "udp")
     assert world.rows.people[ann]["status"] == "connected"
     world.call.transport_state(ann, "recv", m.TransportChanged("recv", "failed"), world.now)
+    world.call.transport_state(ann, "send", m.TransportChanged("send", "closed"), world.now)  # no error
     world.call.end(ann, world.now)
     world.run()
     assert world.rows.metrics is not None
