@@ -1,10 +1,19 @@
 -- Calls and who took part in them. `users` and `chat_rooms` hold only what the relations need: an
--- application that brings its own keeps its own columns beside these.
+-- application that brings its own keeps its own columns beside these. What is there already, by another tool,
+-- is left as it is: `server.db.adoption` has looked at it before.
 
-CREATE TYPE "CallType" AS ENUM ('VIDEO', 'AUDIO');
-CREATE TYPE "CallStatus" AS ENUM ('ACTIVE', 'ENDED', 'MISSED', 'REJECTED');
+DO $$
+BEGIN
+    IF to_regtype('"CallType"') IS NULL THEN
+        CREATE TYPE "CallType" AS ENUM ('VIDEO', 'AUDIO');
+    END IF;
+    IF to_regtype('"CallStatus"') IS NULL THEN
+        CREATE TYPE "CallStatus" AS ENUM ('ACTIVE', 'ENDED', 'MISSED', 'REJECTED');
+    END IF;
+END
+$$;
 
-CREATE TABLE users (
+CREATE TABLE IF NOT EXISTS users (
     id          text NOT NULL,
     name        text,
     avatar      text,
@@ -13,7 +22,7 @@ CREATE TABLE users (
     CONSTRAINT users_pkey PRIMARY KEY (id)
 );
 
-CREATE TABLE chat_rooms (
+CREATE TABLE IF NOT EXISTS chat_rooms (
     id          text NOT NULL,
     name        text,
     "createdAt" timestamptz(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
@@ -21,7 +30,7 @@ CREATE TABLE chat_rooms (
     CONSTRAINT chat_rooms_pkey PRIMARY KEY (id)
 );
 
-CREATE TABLE call_sessions (
+CREATE TABLE IF NOT EXISTS call_sessions (
     id          text NOT NULL,
     "roomId"    text NOT NULL,
     "callType"  "CallType" NOT NULL,
@@ -34,11 +43,11 @@ CREATE TABLE call_sessions (
         REFERENCES chat_rooms (id) ON DELETE CASCADE ON UPDATE CASCADE
 );
 
-CREATE INDEX "call_sessions_roomId_idx" ON call_sessions ("roomId");
-CREATE INDEX "call_sessions_startedAt_idx" ON call_sessions ("startedAt");
-CREATE INDEX "call_sessions_status_idx" ON call_sessions (status);
+CREATE INDEX IF NOT EXISTS "call_sessions_roomId_idx" ON call_sessions ("roomId");
+CREATE INDEX IF NOT EXISTS "call_sessions_startedAt_idx" ON call_sessions ("startedAt");
+CREATE INDEX IF NOT EXISTS "call_sessions_status_idx" ON call_sessions (status);
 
-CREATE TABLE call_participants (
+CREATE TABLE IF NOT EXISTS call_participants (
     id              text NOT NULL,
     "callSessionId" text NOT NULL,
     "userId"        text NOT NULL,
@@ -53,6 +62,6 @@ CREATE TABLE call_participants (
         REFERENCES users (id) ON DELETE CASCADE ON UPDATE CASCADE
 );
 
-CREATE INDEX "call_participants_userId_idx" ON call_participants ("userId");
-CREATE INDEX "call_participants_callSessionId_idx" ON call_participants ("callSessionId");
-CREATE UNIQUE INDEX "call_participants_callSessionId_userId_key" ON call_participants ("callSessionId", "userId");
+CREATE INDEX IF NOT EXISTS "call_participants_userId_idx" ON call_participants ("userId");
+CREATE INDEX IF NOT EXISTS "call_participants_callSessionId_idx" ON call_participants ("callSessionId");
+CREATE UNIQUE INDEX IF NOT EXISTS "call_participants_callSessionId_userId_key" ON call_participants ("callSessionId", "userId");

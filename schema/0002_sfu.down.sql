@@ -4,6 +4,7 @@
 DROP VIEW "CallParticipant";
 DROP VIEW "CallSession";
 DROP TABLE call_metrics;
+DROP TABLE schema_backfills;
 
 DELETE FROM call_participants WHERE "userId" IS NULL;
 

@@ -1,7 +1,21 @@
 -- SFU mode, guests, the state of each participant, and metrics of each call. Nothing is removed: a database
 -- full of the first schema's calls keeps them, and a writer that only knows the first schema keeps working.
+-- Done in steps so that nobody who writes meanwhile waits: tables are locked for changes of the catalogue only,
+-- indexes are built beside the writers, and old rows get their values in batches afterwards (`tandem db backfill`).
 
+--@ transaction
 ALTER TYPE "CallStatus" ADD VALUE 'INITIATED' BEFORE 'ACTIVE';
+
+--@ transaction
+CREATE TABLE schema_backfills (
+    name         text NOT NULL, -- a table
+    since        timestamptz(3) NOT NULL, -- rows that have this for updatedAt were there before the column
+    "lastId"     text NOT NULL DEFAULT '', -- done up to here
+    "finishedAt" timestamptz(3),
+    CONSTRAINT schema_backfills_pkey PRIMARY KEY (name)
+);
+
+INSERT INTO schema_backfills (name, since) VALUES ('call_sessions', CURRENT_TIMESTAMP);
 
 ALTER TABLE call_sessions
     ALTER COLUMN "startedAt" DROP NOT NULL,
@@ -19,11 +33,7 @@ ALTER TABLE call_sessions
     ADD COLUMN "endReason" text,
     ADD COLUMN "endedBy" text,
     ADD COLUMN "updatedAt" timestamptz(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
-    ADD CONSTRAINT call_sessions_mode_check CHECK (mode IN ('p2p', 'sfu')),
-    ADD CONSTRAINT "call_sessions_initiatorId_fkey" FOREIGN KEY ("initiatorId")
-        REFERENCES users (id) ON DELETE SET NULL ON UPDATE CASCADE;
-
-UPDATE call_sessions SET "createdAt" = "startedAt", "updatedAt" = COALESCE("endedAt", "startedAt");
+    ADD CONSTRAINT call_sessions_mode_check CHECK (mode IN ('p2p', 'sfu')) NOT VALID;
 
 -- The first schema gave every call a startedAt by default. Calls that ring have none yet, so the default is
 -- gone; a writer that inserts or sets an ACTIVE call without the time still gets it.
@@ -38,12 +48,12 @@ CREATE TRIGGER call_sessions_started BEFORE INSERT OR UPDATE OF status ON call_s
     FOR EACH ROW WHEN (NEW.status = 'ACTIVE' AND NEW."startedAt" IS NULL)
     EXECUTE FUNCTION call_sessions_started();
 
-CREATE INDEX "call_sessions_createdAt_idx" ON call_sessions ("createdAt");
-CREATE INDEX "call_sessions_mode_idx" ON call_sessions (mode);
-CREATE INDEX "call_sessions_initiatorId_idx" ON call_sessions ("initiatorId");
-CREATE INDEX "CallSession_sfuRoomId_idx" ON call_sessions ("sfuRoomId");
-CREATE INDEX "CallSession_mode_status_idx" ON call_sessions (mode, status);
+--@ transaction
+ALTER TABLE call_sessions
+    ADD CONSTRAINT "call_sessions_initiatorId_fkey" FOREIGN KEY ("initiatorId")
+        REFERENCES users (id) ON DELETE SET NULL ON UPDATE CASCADE NOT VALID;
 
+--@ transaction
 CREATE TABLE anonymous_participants (
     id          text NOT NULL,
     name        text,
@@ -51,6 +61,8 @@ CREATE TABLE anonymous_participants (
     "updatedAt" timestamptz(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
     CONSTRAINT anonymous_participants_pkey PRIMARY KEY (id)
 );
+
+INSERT INTO schema_backfills (name, since) VALUES ('call_participants', CURRENT_TIMESTAMP);
 
 ALTER TABLE call_participants
     ALTER COLUMN "userId" DROP NOT NULL,
@@ -69,24 +81,9 @@ ALTER TABLE call_participants
     ADD COLUMN "deviceInfo" jsonb,
     ADD COLUMN "updatedAt" timestamptz(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
     ADD CONSTRAINT "call_participants_anonymousUserId_fkey" FOREIGN KEY ("anonymousUserId")
-        REFERENCES anonymous_participants (id) ON DELETE SET NULL ON UPDATE CASCADE;
+        REFERENCES anonymous_participants (id) ON DELETE SET NULL ON UPDATE CASCADE NOT VALID;
 
-UPDATE call_participants p
-   SET status = CASE WHEN p."leftAt" IS NULL AND s."endedAt" IS NULL THEN 'connected' ELSE 'left' END,
-       "videoEnabled" = p."hadVideo",
-       "updatedAt" = COALESCE(p."leftAt", s."endedAt", p."joinedAt")
-  FROM call_sessions s
- WHERE s.id = p."callSessionId";
-
-CREATE INDEX "call_participants_anonymousUserId_idx" ON call_participants ("anonymousUserId");
-CREATE INDEX "call_participants_status_idx" ON call_participants (status);
-CREATE INDEX "call_participants_joinedAt_idx" ON call_participants ("joinedAt");
-CREATE INDEX "CallParticipant_sfuSendTransportId_idx" ON call_participants ("sfuSendTransportId");
-CREATE INDEX "CallParticipant_sfuAudioProducerId_idx" ON call_participants ("sfuAudioProducerId");
-CREATE INDEX "CallParticipant_sfuVideoProducerId_idx" ON call_participants ("sfuVideoProducerId");
-CREATE UNIQUE INDEX "call_participants_callSessionId_anonymousUserId_key"
-    ON call_participants ("callSessionId", "anonymousUserId");
-
+--@ transaction
 CREATE TABLE call_metrics (
     id                  text NOT NULL,
     "callSessionId"     text NOT NULL,
@@ -126,3 +123,23 @@ SELECT id AS "_id", "callSessionId", "userId", "anonymousUserId", role, status, 
        "sfuAudioProducerId", "sfuVideoProducerId", "sfuScreenProducerId", "qualityMetrics", "deviceInfo",
        "updatedAt"
   FROM call_participants;
+
+--@ alone
+ALTER TABLE call_sessions VALIDATE CONSTRAINT call_sessions_mode_check;
+ALTER TABLE call_sessions VALIDATE CONSTRAINT "call_sessions_initiatorId_fkey";
+ALTER TABLE call_participants VALIDATE CONSTRAINT "call_participants_anonymousUserId_fkey";
+
+CREATE INDEX CONCURRENTLY "call_sessions_createdAt_idx" ON call_sessions ("createdAt");
+CREATE INDEX CONCURRENTLY "call_sessions_mode_idx" ON call_sessions (mode);
+CREATE INDEX CONCURRENTLY "call_sessions_initiatorId_idx" ON call_sessions ("initiatorId");
+CREATE INDEX CONCURRENTLY "CallSession_sfuRoomId_idx" ON call_sessions ("sfuRoomId");
+CREATE INDEX CONCURRENTLY "CallSession_mode_status_idx" ON call_sessions (mode, status);
+
+CREATE INDEX CONCURRENTLY "call_participants_anonymousUserId_idx" ON call_participants ("anonymousUserId");
+CREATE INDEX CONCURRENTLY "call_participants_status_idx" ON call_participants (status);
+CREATE INDEX CONCURRENTLY "call_participants_joinedAt_idx" ON call_participants ("joinedAt");
+CREATE INDEX CONCURRENTLY "CallParticipant_sfuSendTransportId_idx" ON call_participants ("sfuSendTransportId");
+CREATE INDEX CONCURRENTLY "CallParticipant_sfuAudioProducerId_idx" ON call_participants ("sfuAudioProducerId");
+CREATE INDEX CONCURRENTLY "CallParticipant_sfuVideoProducerId_idx" ON call_participants ("sfuVideoProducerId");
+CREATE UNIQUE INDEX CONCURRENTLY "call_participants_callSessionId_anonymousUserId_key"
+    ON call_participants ("callSessionId", "anonymousUserId");

@@ -1,6 +1,7 @@
 -- What the server needs to keep the records right by itself: which server process owns a call, when that
 -- process was last alive, and how far its stream of changes has been written (exactly once).
 
+--@ transaction
 CREATE TABLE server_instances (
     id           text NOT NULL,
     "nodeId"     text NOT NULL, -- the data directory; a later process of the same node is its successor
@@ -18,7 +19,9 @@ CREATE TABLE change_streams (
     CONSTRAINT change_streams_pkey PRIMARY KEY (id)
 );
 
+--@ transaction
 ALTER TABLE call_sessions ADD COLUMN "serverInstanceId" text;
+--@ transaction
 ALTER TABLE call_participants ADD COLUMN "leftReason" text;
 
 -- A user who joins a call again keeps the first row; changes that name the second id find it here.
@@ -32,4 +35,5 @@ CREATE TABLE participant_aliases (
 
 CREATE INDEX "participant_aliases_participantId_idx" ON participant_aliases ("participantId");
 
-CREATE INDEX "call_participants_sfuScreenProducerId_idx" ON call_participants ("sfuScreenProducerId");
+--@ alone
+CREATE INDEX CONCURRENTLY "call_participants_sfuScreenProducerId_idx" ON call_participants ("sfuScreenProducerId");

@@ -1,4 +1,4 @@
-"""`tandem db verify`, `cleanup`, `purge`, `export-user` and `erase-user`: what is in the tables."""
+"""`tandem db backfill`, `verify`, `cleanup`, `purge`, `export-user`, `erase-user`: what is in the tables."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import Any
 import trio
 
 from server.cli.db_output import DONE, LEFT, Progress, age, show
+from server.db import backfill as backfills
 from server.db import dead_letters, persons, retention, upkeep
 from server.db.pool import Database
 from server.db.upkeep import Finding
 
 
 def add_parsers(command: Any) -> None:
+    command("backfill", "give rows of before the last migration their values")
     command("verify", "check every row against the invariants")
     cleanup = command("cleanup", "put wrong rows right")
     cleanup.add_argument("--dry-run", action="store_true", help="only show what is wrong")
@@ -38,6 +40,20 @@ def _lines(findings: list[Finding]) -> list[str]:
         lines += [f"{one.name}: {one.says}", f"    {one.count} in {one.table}: {examples}"]
         lines.append(f"    mended {one.mended}" if one.mended else f"    to do: {one.advice}")
     return lines
+
+
+async def backfill(args: argparse.Namespace, database: Database) -> int:
+    bars: dict[str, Progress] = {}
+
+    def draw(now: backfills.Progress) -> None:
+        bars.setdefault(now.table, Progress(f"backfill {now.table}")).update(now.done, now.total)
+
+    done = await backfills.backfill(database, draw)
+    for bar in bars.values():
+        bar.close()
+    lines = [f"{one.table}: looked at {one.done} rows, changed {one.changed}" for one in done]
+    show(args, {"backfilled": done}, lines or ["nothing to do"])
+    return DONE
 
 
 async def verify(args: argparse.Namespace, database: Database) -> int:
@@ -105,6 +121,7 @@ async def erase_user(args: argparse.Namespace, database: Database) -> int:
 
 
 COMMANDS = {
+    "backfill": backfill,
     "verify": verify,
     "cleanup": cleanup,
     "purge": purge,

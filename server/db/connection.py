@@ -7,6 +7,7 @@ transaction; `Database.run` crosses from Trio to it once.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 Row = Mapping[str, Any]
@@ -22,6 +23,9 @@ class Connection(Protocol):
     async def fetch(self, query: str, *args: Any) -> Sequence[Row]: ...
     async def fetchrow(self, query: str, *args: Any) -> Row | None: ...
     async def fetchval(self, query: str, *args: Any) -> Any: ...
+
+    def transaction(self) -> AbstractAsyncContextManager[Any]:
+        """Inside a unit of work of `Database.run` this is a savepoint."""
 
 
 Unit = Callable[Concatenate[Connection, P], Awaitable[T]]

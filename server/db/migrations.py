@@ -1,9 +1,15 @@
-"""Brings a database to the schema in the `schema` package, one numbered file and one transaction at a time.
+"""Brings a database to the schema in the `schema` package, one numbered file at a time, while others write.
 
 `NNNN_name.sql` goes forward, `NNNN_name.down.sql` back. What was applied is written down in
-`schema_migrations` with a checksum, so a file that was changed afterwards is noticed. Two servers that start
-at once are put in order by an advisory lock. The functions on `Connection` are units of work; the others
-cross from Trio.
+`schema_migrations` with a checksum, so a file that was changed afterwards is noticed.
+
+A file is one transaction, or several steps that begin with a line `--@ transaction` or `--@ alone`. A
+transaction gives way to those who hold locks and is tried again. The statements of an `alone` step run one by
+one outside of any transaction (CREATE INDEX CONCURRENTLY, VALIDATE CONSTRAINT) and must bear being repeated.
+Finished steps are written down in `schema_steps`, so a migration that was cut short goes on where it was.
+
+Two servers that start at once are put in order by an advisory lock. It belongs to the session and is asked
+for again and again: waiting for it would hold a snapshot, which CREATE INDEX CONCURRENTLY waits for.
 """
 
 from __future__ import annotations
@@ -16,10 +22,14 @@ from typing import Literal
 
 import msgspec
 
+from server.db.adoption import adopt, refuse_misfits
 from server.db.connection import Connection
 from server.db.errors import MigrationError
+from server.db.giving_way import run_giving_way, transaction_giving_way
 from server.db.pool import Database
 
+_MARKER = re.compile(r"^--@ (transaction|alone)\n", re.MULTILINE)
+_INDEX = re.compile(r'CREATE (?:UNIQUE )?INDEX CONCURRENTLY "?(\w+)"? ')
 _NAME = re.compile(r"(\d{4})_(\w+?)(\.down)?\.sql")
 _LOCK = 0x7461_6E64_656D  # "tandem"
 
@@ -30,11 +40,29 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
     version      integer PRIMARY KEY,
     name         text NOT NULL,
     checksum     text NOT NULL,
-    "appliedAt"  timestamptz(3) NOT NULL DEFAULT CURRENT_TIMESTAMP
+    "appliedAt"  timestamptz(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    adopted      boolean NOT NULL DEFAULT false -- its tables were here before Tandem
+);
+CREATE TABLE IF NOT EXISTS schema_steps (
+    version      integer,
+    step         integer, -- from 0
+    checksum     text NOT NULL,
+    PRIMARY KEY (version, step)
 )
 """
 
-State = Literal["applied", "pending", "changed", "unknown"]
+State = Literal["applied", "pending", "unfinished", "changed", "unknown"]
+
+
+class Step(msgspec.Struct, frozen=True):
+    alone: bool
+    sql: str
+
+    @property
+    def statements(self) -> list[str]:
+        """The statements of an `alone` step: each ends with a semicolon at the end of a line."""
+        lines = [line for line in self.sql.splitlines() if not line.startswith("--")]
+        return [one.strip() for one in re.split(r";$", "\n".join(lines), flags=re.MULTILINE) if one.strip()]
 
 
 class Migration(msgspec.Struct, frozen=True):
@@ -47,10 +75,17 @@ class Migration(msgspec.Struct, frozen=True):
     def checksum(self) -> str:
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
+    @property
+    def steps(self) -> list[Step]:
+        _, *parts = _MARKER.split(self.sql)
+        if not parts:
+            return [Step(False, self.sql)]
+        return [Step(kind == "alone", sql) for kind, sql in zip(parts[::2], parts[1::2], strict=True)]
+
 
 class MigrationStatus(msgspec.Struct, frozen=True):
-    """`changed`: applied, but the file is another one now. `unknown`: applied by a newer version of
-    Tandem."""
+    """`unfinished`: cut short, and will go on. `changed`: applied, but the file is another one now.
+    `unknown`: applied by a newer version of Tandem."""
 
     version: int
     name: str
@@ -89,13 +124,27 @@ async def _applied(connection: Connection) -> dict[int, tuple[str, str, datetime
     return {row["version"]: (row["name"], row["checksum"], row["appliedAt"]) for row in rows}
 
 
+async def _begun(connection: Connection) -> dict[int, dict[int, str]]:
+    """The finished steps of unfinished migrations, each with the checksum of the file it came from."""
+    if await connection.fetchval("SELECT to_regclass('schema_steps')") is None:
+        return {}
+    found: dict[int, dict[int, str]] = {}
+    for row in await connection.fetch("SELECT version, step, checksum FROM schema_steps"):
+        found.setdefault(row["version"], {})[row["step"]] = row["checksum"]
+    return found
+
+
 async def read_status(connection: Connection, known: list[Migration]) -> list[MigrationStatus]:
-    applied = await _applied(connection)
+    applied, begun = await _applied(connection), await _begun(connection)
     found = []
     for migration in known:
         row = applied.pop(migration.version, None)
         if row is None:
-            found.append(MigrationStatus(migration.version, migration.name, "pending"))
+            steps = begun.get(migration.version, {}).values()
+            waiting: State = "unfinished" if steps else "pending"
+            if any(checksum != migration.checksum for checksum in steps):
+                waiting = "changed"
+            found.append(MigrationStatus(migration.version, migration.name, waiting))
         else:
             same = row[:2] == (migration.name, migration.checksum)
             state: State = "applied" if same else "changed"
@@ -113,56 +162,120 @@ def _refuse_strangers(statuses: list[MigrationStatus]) -> None:
             raise MigrationError(
                 f"{label} is in the database but not here: it needs a newer version of Tandem"
             )
-    states = [one.state for one in statuses]
+    states = ["applied" if one.state == "applied" else "pending" for one in statuses]
     if "pending" in states and "applied" in states[states.index("pending") :]:
         raise MigrationError("the database lacks a migration that is older than its newest one")
 
 
 async def _lock(connection: Connection) -> None:
-    await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK, timeout=STATEMENT_TIMEOUT)
+    """Keeps other servers and admins from migrating until the pool has this connection back."""
+    while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
+        await connection.execute("SELECT pg_sleep(0.05)")
 
 
-async def _apply(connection: Connection, migration: Migration) -> None:
-    await connection.execute(migration.sql, timeout=STATEMENT_TIMEOUT)
+async def _run_step(connection: Connection, migration: Migration, number: int, step: Step) -> None:
+    """A step's SQL together with its mark."""
+    if not step.alone:
+        await connection.execute(step.sql, timeout=STATEMENT_TIMEOUT)
     await connection.execute(
-        "INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3)",
+        "INSERT INTO schema_steps (version, step, checksum) VALUES ($1, $2, $3)",
         migration.version,
-        migration.name,
+        number,
         migration.checksum,
     )
 
 
-async def _apply_next(connection: Connection, known: list[Migration], to: int) -> Migration | None:
+async def _run_alone(connection: Connection, statement: str) -> None:
+    index = _INDEX.match(statement)
+    if index is not None:
+        valid = await connection.fetchval(
+            "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)", f'"{index[1]}"'
+        )
+        if valid:
+            return
+        if valid is False:  # its building was cut short
+            await connection.execute(f'DROP INDEX CONCURRENTLY "{index[1]}"', timeout=STATEMENT_TIMEOUT)
+    await connection.execute(statement, timeout=STATEMENT_TIMEOUT)
+
+
+async def _note(connection: Connection, migration: Migration, adopted: bool) -> None:
+    await connection.execute(
+        "INSERT INTO schema_migrations (version, name, checksum, adopted) VALUES ($1, $2, $3, $4)",
+        migration.version,
+        migration.name,
+        migration.checksum,
+        adopted,
+    )
+    await connection.execute("DELETE FROM schema_steps WHERE version = $1", migration.version)
+
+
+async def _apply(connection: Connection, migration: Migration) -> None:
+    adopted = migration.version == 1 and await adopt(connection)
+    done = (await _begun(connection)).get(migration.version, {})
+    for number, step in enumerate(migration.steps):
+        if number not in done:
+            if step.alone:
+                for statement in step.statements:
+                    await _run_alone(connection, statement)
+            await transaction_giving_way(connection, _run_step, migration, number, step)
+    async with connection.transaction():
+        await _note(connection, migration, adopted)
+
+
+async def _migrate(connection: Connection, known: list[Migration], to: int) -> list[Migration]:
+    """All of `migrate`, on one connection that is in no transaction."""
     await _lock(connection)
-    await connection.execute(_BOOKKEEPING)
     statuses = await read_status(connection, known)
     _refuse_strangers(statuses)
-    for migration, one in zip(known, statuses, strict=True):
-        if one.state == "pending" and migration.version <= to:
-            await _apply(connection, migration)
-            return migration
-    return None
+    waiting = [m for m, one in zip(known, statuses, strict=True) if one.state != "applied"]
+    todo = [migration for migration in waiting if migration.version <= to]
+    if todo:
+        await connection.execute(_BOOKKEEPING)
+    for migration in todo:
+        await _apply(connection, migration)
+    return todo
 
 
 async def _rehearse(connection: Connection, known: list[Migration], to: int, done: list[Migration]) -> None:
-    while (migration := await _apply_next(connection, known, to)) is not None:
-        done.append(migration)
+    await connection.execute(_BOOKKEEPING)
+    statuses = await read_status(connection, known)
+    _refuse_strangers(statuses)
+    begun = await _begun(connection)
+    for migration, one in zip(known, statuses, strict=True):
+        if one.state != "applied" and migration.version <= to:
+            if migration.version == 1:
+                await refuse_misfits(connection)
+            for number, step in enumerate(migration.steps):
+                if not step.alone and number not in begun.get(migration.version, {}):
+                    await connection.execute(step.sql, timeout=STATEMENT_TIMEOUT)
+            done.append(migration)
     raise _Rehearsed
 
 
-async def _revert_last(connection: Connection, known: list[Migration], to: int) -> Migration | None:
-    await _lock(connection)
-    statuses = await read_status(connection, known)
-    _refuse_strangers(statuses)
-    last = max((one.version for one in statuses if one.state == "applied"), default=0)
-    if last <= to:
-        return None
+async def _revert_last(connection: Connection, known: list[Migration], last: int) -> None:
     migration = known[last - 1]
     if migration.down_sql is None:
         raise MigrationError(f"{migration.version:04}_{migration.name} has no way back")
+    if await connection.fetchval("SELECT adopted FROM schema_migrations WHERE version = $1", last):
+        raise MigrationError(f"the tables of {migration.name} were here before Tandem: it does not drop them")
     await connection.execute(migration.down_sql, timeout=STATEMENT_TIMEOUT)
     await connection.execute("DELETE FROM schema_migrations WHERE version = $1", last)
-    return migration
+
+
+async def _rollback(connection: Connection, known: list[Migration], to: int) -> list[Migration]:
+    """All of `rollback`, on one connection that is in no transaction."""
+    await _lock(connection)
+    statuses = await read_status(connection, known)
+    _refuse_strangers(statuses)
+    unfinished = [f"{one.version:04}_{one.name}" for one in statuses if one.state == "unfinished"]
+    if unfinished:
+        raise MigrationError(f"{unfinished[0]} was cut short; migrate to its end, then roll back")
+    done = []
+    for one in reversed(statuses):
+        if one.state == "applied" and one.version > to:
+            await transaction_giving_way(connection, _revert_last, known, one.version)
+            done.append(known[one.version - 1])
+    return done
 
 
 def _target(known: list[Migration], to: int | None) -> int:
@@ -178,24 +291,23 @@ async def status(database: Database) -> list[MigrationStatus]:
 
 
 async def migrate(database: Database, *, to: int | None = None) -> list[Migration]:
-    """Applies what is pending (up to number `to`), each in a transaction of its own; returns what it did.
+    """Applies what is pending (up to number `to`); returns what it did. Who writes meanwhile is not held up.
 
     Raises `MigrationError` when an applied file was changed or is unknown here; then nothing is touched.
     """
     known = load_migrations()
-    target = _target(known, to)
-    done = []
-    while (migration := await database.run(_apply_next, known, target)) is not None:
-        done.append(migration)
-    return done
+    return await database.run_bare(_migrate, known, _target(known, to))
 
 
 async def rehearse(database: Database, *, to: int | None = None) -> list[Migration]:
-    """What `migrate` would do, tried in one transaction that is rolled back. Raises what `migrate` would."""
+    """What `migrate` would do, tried in one transaction that is rolled back. Raises what `migrate` would.
+
+    `alone` steps are not tried: they only build indexes and check constraints beside those who write.
+    """
     known = load_migrations()
     done: list[Migration] = []
     try:
-        await database.run(_rehearse, known, _target(known, to), done)
+        await run_giving_way(database, _rehearse, known, _target(known, to), done)
     except _Rehearsed:
         return done
     raise AssertionError("a rehearsal always rolls back")
@@ -204,8 +316,4 @@ async def rehearse(database: Database, *, to: int | None = None) -> list[Migrati
 async def rollback(database: Database, *, to: int) -> list[Migration]:
     """Reverts applied migrations above number `to`, newest first, each in a transaction of its own."""
     known = load_migrations()
-    target = _target(known, to)
-    done = []
-    while (migration := await database.run(_revert_last, known, target)) is not None:
-        done.append(migration)
-    return done
+    return await database.run_bare(_rollback, known, _target(known, to))

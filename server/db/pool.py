@@ -8,7 +8,7 @@ with the context manager instead would cancel the rollback too and leave the con
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -58,9 +58,16 @@ class Database:
         `DatabaseRefused` (rolled back, and would be again); other exceptions of the unit roll back and pass.
         Cancellation rolls back.
         """
+        return await self._translating(self._cross(unit, *args, **kwargs))
 
+    async def run_bare(self, unit: Unit[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs `unit(connection, ...)` in no transaction: for statements that allow none, and for work of
+        several transactions. Raises what `run` raises."""
+        return await self._translating(self._cross_bare(unit, *args, **kwargs))
+
+    async def _translating(self, crossing: Coroutine[Any, Any, T]) -> T:
         try:
-            return await self._loop.run_aio_coroutine(self._cross(unit, *args, **kwargs))  # type: ignore[no-any-return]
+            return await self._loop.run_aio_coroutine(crossing)  # type: ignore[no-any-return]
         except DatabaseError:
             raise
         except asyncpg.PostgresError as error:
@@ -95,6 +102,18 @@ class Database:
             finally:
                 for guard in guards:
                     guard.cancel()
+
+    async def _cross_bare(self, unit: Unit[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The asyncio side of `run_bare`. A cancelled unit's connection is not worth keeping: ending it gives
+        back whatever the session holds."""
+        connection = await self._pool.acquire(timeout=CONNECT_TIMEOUT)
+        try:
+            return await unit(connection, *args, **kwargs)
+        except asyncio.CancelledError:
+            connection.terminate()
+            raise
+        finally:
+            await self._pool.release(connection)
 
     @property
     def connections(self) -> int:

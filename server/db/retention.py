@@ -7,6 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from server.db.connection import Connection, rows_of
+from server.db.giving_way import run_giving_way
 from server.db.pool import Database
 from server.db.times import moment
 
@@ -61,10 +62,12 @@ async def purge(
     again. Users and chat rooms stay: they may be another application's.
     """
     done = Purged()
-    while count := await database.run(_delete_batch, "call_sessions", _OLD_CALLS, cutoff):
+    while count := await run_giving_way(database, _delete_batch, "call_sessions", _OLD_CALLS, cutoff):
         done.calls += count
         progress(done)
-    while count := await database.run(_delete_batch, "anonymous_participants", _OLD_GUESTS, cutoff):
+    while count := await run_giving_way(
+        database, _delete_batch, "anonymous_participants", _OLD_GUESTS, cutoff
+    ):
         done.guests += count
         progress(done)
     return done

@@ -13,6 +13,7 @@ from typing import NoReturn
 import structlog
 import trio
 
+from server.db.backfill import backfill
 from server.db.embedded import EmbeddedPostgres
 from server.db.errors import DatabaseError, DatabaseUnavailable, DataDirBusy, EmbeddedError, MigrationError
 from server.db.pool import Database, open_database
@@ -119,6 +120,19 @@ class Storage:
                 await trio.sleep(15 * PAUSE_LAST)
         await self.recorder.run(self.db)
 
+    async def _backfill(self) -> None:
+        """Rows of before the last migration get their values while the server already serves."""
+        await self.wait_ready()
+        while True:
+            try:
+                for done in await backfill(self.db):
+                    log.info("backfilled", table=done.table, rows=done.done, changed=done.changed)
+            except DatabaseError as error:
+                log.warning("the backfill stopped; trying again later", error=str(error))
+                await trio.sleep(15 * PAUSE_LAST)
+            else:
+                return
+
     async def _beat(self) -> NoReturn:
         while True:
             self._life_sign.give()
@@ -215,6 +229,7 @@ async def open_storage(
                     nursery.start_soon(storage._run)
                     nursery.start_soon(storage._beat)
                     nursery.start_soon(recorder.keep_synced)
+                    nursery.start_soon(storage._backfill)
                     if retention_days is not None:
                         nursery.start_soon(storage._purge, retention_days)
                     if postgres is not None:

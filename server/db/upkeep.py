@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from server.db.connection import Connection, rows_of
+from server.db.giving_way import run_giving_way
 from server.db.invariants import DELETE, INVARIANTS, Invariant, Table
 from server.db.pool import Database
 
@@ -89,7 +90,7 @@ async def cleanup(database: Database, invariants: Sequence[Invariant] = INVARIAN
         mended = 0
         after: str | None = "" if finding.mendable else None
         while after is not None:
-            count, after = await database.run(_mend_batch, one, after)
+            count, after = await run_giving_way(database, _mend_batch, one, after)
             mended += count
         findings.append(msgspec.structs.replace(finding, mended=mended))
     return findings

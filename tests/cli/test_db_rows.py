@@ -83,6 +83,25 @@ def test_verify_and_cleanup(admin: Admin, url: str) -> None:
     assert "to do: if the call is over" in text
 
 
+def test_backfill(admin: Admin, url: str) -> None:
+    psql(
+        url,
+        "UPDATE call_sessions SET \"createdAt\" ="
+        " (SELECT since FROM schema_backfills LIMIT 1) WHERE id = 'old'",
+    )
+    assert admin.json("backfill") == (
+        0,
+        {
+            "backfilled": [
+                {"table": "call_sessions", "done": 2, "changed": 1, "total": 2},
+                {"table": "call_participants", "done": 2, "changed": 0, "total": 2},
+            ]
+        },
+    )
+    assert psql(url, 'SELECT "createdAt" = "startedAt" FROM call_sessions WHERE id = \'old\'') == "t"
+    assert admin.text("backfill") == (0, "nothing to do")
+
+
 def test_purge(admin: Admin, url: str) -> None:
     assert admin.text("purge", "--older-than", "90d", "--dry-run") == (
         0,

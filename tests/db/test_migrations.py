@@ -46,10 +46,10 @@ async def test_there_and_back_in_steps(empty_url: str, files: list[Migration]) -
         assert [one.name for one in await rollback(db, to=1)] == ["two"]
         assert [one.name for one in await migrate(db)] == ["two", "three"]
         assert await migrate(db) == []
-        assert tables(empty_url) == "one schema_migrations three two"
+        assert tables(empty_url) == "one schema_migrations schema_steps three two"
         with pytest.raises(MigrationError, match="0003_three has no way back"):
             await rollback(db, to=0)
-        assert tables(empty_url) == "one schema_migrations three two"
+        assert tables(empty_url) == "one schema_migrations schema_steps three two"
 
 
 async def test_a_rehearsal_leaves_no_trace(empty_url: str, files: list[Migration]) -> None:
@@ -58,7 +58,7 @@ async def test_a_rehearsal_leaves_no_trace(empty_url: str, files: list[Migration
         assert tables(empty_url) == ""
         await migrate(db, to=1)
         assert [one.name for one in await rehearse(db, to=2)] == ["two"]
-        assert tables(empty_url) == "one schema_migrations"
+        assert tables(empty_url) == "one schema_migrations schema_steps"
         files[1] = Migration(2, "two", "CREATE TABLE one (n int)", None)
         with pytest.raises(DatabaseRefused, match="already exists"):
             await rehearse(db)
@@ -69,7 +69,7 @@ async def test_a_migration_that_fails_changes_nothing(empty_url: str, files: lis
     async with open_database(empty_url, size=2) as db:
         with pytest.raises(DatabaseRefused, match="division by zero"):
             await migrate(db)
-        assert tables(empty_url) == "one schema_migrations"
+        assert tables(empty_url) == "one schema_migrations schema_steps"
         files[1] = GOOD[1]
         await migrate(db)
 
@@ -86,7 +86,7 @@ async def test_changed_and_unknown_files_are_refused(empty_url: str, files: list
         assert [one.state for one in await status(db)] == ["applied", "unknown"]
         with pytest.raises(MigrationError, match="needs a newer version"):
             await migrate(db)
-        assert tables(empty_url) == "one schema_migrations two"
+        assert tables(empty_url) == "one schema_migrations schema_steps two"
 
 
 async def test_a_hole_is_refused(empty_url: str, files: list[Migration]) -> None:

@@ -6,13 +6,21 @@ from typing import Any
 
 import pytest
 
+from server.db.backfill import backfill
 from server.db.connection import Connection
 from server.db.migrations import migrate, rollback
 from server.db.pool import Database, open_database
 from tests.db import expected_schema as expected
 from tests.harness.postgres import psql
 
-OURS = {"schema_migrations", "server_instances", "change_streams", "participant_aliases"}
+OURS = {
+    "schema_migrations",
+    "schema_steps",
+    "schema_backfills",
+    "server_instances",
+    "change_streams",
+    "participant_aliases",
+}
 
 
 async def _columns(connection: Connection) -> dict[str, dict[str, Any]]:
@@ -134,6 +142,7 @@ async def test_rows_of_the_first_schema_live_on(empty_url: str) -> None:
             empty_url, "SELECT * FROM call_participants ORDER BY id"
         )
         await migrate(db)
+        await backfill(db)
         calls = """SELECT id, mode, status, "modeChangeCount", "createdAt" = "startedAt",
             "updatedAt" = COALESCE("endedAt", "startedAt"), "sfuRoomId" IS NULL
             FROM call_sessions ORDER BY id"""

@@ -72,7 +72,7 @@ BROKEN = {
     ),
     "metrics_out_of_range": (f'{METRICS} "avgPacketLoss" = 1.5', "m"),
     "in_call_that_is_over": (f"{PEOPLE} \"leftAt\" = NULL WHERE id = 'q1'", "q1"),
-    "left_or_not": (f"{PEOPLE} \"leftAt\" = '2025-01-01 10:01Z' WHERE id = 'p1'", "p1"),
+    "left_or_not": (f"{PEOPLE} status = 'left' WHERE id = 'p1'", "p1"),
     "left_before_joining": (f"{PEOPLE} \"leftAt\" = '2025-01-01 09:00Z' WHERE id = 'q1'", "q1"),
     "unknown_participant_status": (f"{PEOPLE} status = 'there' WHERE id = 'p1'", "p1"),
     "mute_not_remembered": (

@@ -1,5 +1,6 @@
 """Users, guests and chat rooms: only as much as calls refer to. An application may own `users` and
-`chat_rooms` and have more columns in them, so rows that exist are never inserted over."""
+`chat_rooms` and have more columns in them, so rows that exist are never inserted over; and its times may have
+no zone, so ours are cast on the way in."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ async def save_user(
 ) -> None:
     """Makes the user, or brings the name (and the avatar, if one is given) up to date."""
     updated = await connection.execute(
-        'UPDATE users SET name = $2, avatar = COALESCE($3, avatar), "updatedAt" = $4 WHERE id = $1',
+        'UPDATE users SET name = $2, avatar = COALESCE($3, avatar), "updatedAt" = $4::timestamptz'
+        " WHERE id = $1",
         user_id,
         name,
         avatar,
@@ -20,7 +22,8 @@ async def save_user(
     )
     if rows_of(updated) == 0:
         await connection.execute(
-            'INSERT INTO users (id, name, avatar, "createdAt", "updatedAt") VALUES ($1, $2, $3, $4, $4)'
+            'INSERT INTO users (id, name, avatar, "createdAt", "updatedAt")'
+            " VALUES ($1, $2, $3, $4::timestamptz, $4::timestamptz)"
             " ON CONFLICT (id) DO UPDATE"
             " SET name = excluded.name, avatar = COALESCE(excluded.avatar, users.avatar)",
             user_id,
@@ -33,7 +36,8 @@ async def save_user(
 async def ensure_user(connection: Connection, user_id: str, *, name: str | None, at: float) -> None:
     """Makes the user where it is missing, and leaves it alone otherwise."""
     await connection.execute(
-        'INSERT INTO users (id, name, "createdAt", "updatedAt") SELECT $1, $2, $3, $3'
+        'INSERT INTO users (id, name, "createdAt", "updatedAt")'
+        " SELECT $1, $2, $3::timestamptz, $3::timestamptz"
         " WHERE NOT EXISTS (SELECT FROM users WHERE id = $1) ON CONFLICT (id) DO NOTHING",
         user_id,
         name,
@@ -55,7 +59,8 @@ async def ensure_guest(connection: Connection, guest_id: str, *, name: str, at: 
 async def ensure_room(connection: Connection, room_id: str, *, at: float) -> None:
     """Makes the chat room where it is missing, named after its id."""
     await connection.execute(
-        'INSERT INTO chat_rooms (id, name, "createdAt", "updatedAt") SELECT $1, $1, $2, $2'
+        'INSERT INTO chat_rooms (id, name, "createdAt", "updatedAt")'
+        " SELECT $1, $1, $2::timestamptz, $2::timestamptz"
         " WHERE NOT EXISTS (SELECT FROM chat_rooms WHERE id = $1) ON CONFLICT (id) DO NOTHING",
         room_id,
         moment(at),
