@@ -86,7 +86,7 @@ def test_verify_and_cleanup(admin: Admin, url: str) -> None:
 def test_backfill(admin: Admin, url: str) -> None:
     psql(
         url,
-        "UPDATE call_sessions SET \"createdAt\" ="
+        'UPDATE call_sessions SET "createdAt" ='
         " (SELECT since FROM schema_backfills LIMIT 1) WHERE id = 'old'",
     )
     assert admin.json("backfill") == (
