@@ -119,20 +119,25 @@ class Recorder:
 
     # -- the side of the database
 
-    async def write_left_behind(self, database: Database) -> list[str]:
-        """Writes what earlier processes left in the spool, oldest first; returns their streams.
+    def left_behind(self) -> list[str]:
+        """The streams that earlier processes left in the spool, oldest first."""
+        return [stream for stream in segments(self._directory) if stream != self.stream]
 
-        Waits out `DatabaseUnavailable`. Their files stay until `forget`.
-        """
-        streams = [stream for stream in segments(self._directory) if stream != self.stream]
+    async def write_stream(self, database: Database, stream: str) -> None:
+        """Writes what is left of an earlier process's stream. Waits out `DatabaseUnavailable`. The files stay
+        until `forget`."""
+        count = 0
+        for _, path in segments(self._directory)[stream]:
+            records = await trio.to_thread.run_sync(read_segment, path)
+            for start in range(0, len(records), BATCH):
+                count += await self._write(database, stream, records[start : start + BATCH])
+        log.info("wrote what an earlier process left behind", stream=stream, changes=count)
+
+    async def write_left_behind(self, database: Database) -> list[str]:
+        """Writes what every earlier process left in the spool, oldest first; returns their streams."""
+        streams = self.left_behind()
         for stream in streams:
-            count = 0
-            for _, path in segments(self._directory)[stream]:
-                records = await trio.to_thread.run_sync(read_segment, path)
-                for start in range(0, len(records), BATCH):
-                    batch = records[start : start + BATCH]
-                    count += await self._write(database, stream, batch)
-            log.info("wrote what an earlier process left behind", stream=stream, changes=count)
+            await self.write_stream(database, stream)
         return streams
 
     def forget(self, streams: list[str]) -> None:

@@ -8,6 +8,7 @@ not been seen for `STRANGER_SILENCE`.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -63,20 +64,27 @@ async def heartbeat(connection: Connection, instance_id: str, *, at: float, stop
 
 
 async def close_interrupted(
-    connection: Connection, instance_id: str, node_id: str, *, at: float, last_seen: float | None = None
+    connection: Connection,
+    instance_id: str,
+    node_id: str,
+    *,
+    at: float,
+    last_seen: float | None = None,
+    spare: Sequence[str] = (),
 ) -> list[InterruptedCall]:
     """Closes the calls that instances which are gone left open, each as of the last moment known of it: the
     instance's last heartbeat (`last_seen` where the node's own file knows better) or the call's last change.
 
     A call that still rang was missed; the others ended. Both get `endReason` `server_restart`, and whoever
-    was in is marked as having left at that moment.
+    was in is marked as having left at that moment. The calls of the instances in `spare` stay open.
     """
     calls = await connection.fetch(
         """
         WITH gone AS (
             SELECT id, CASE WHEN "nodeId" = $2
                             THEN GREATEST("lastSeenAt", $3::timestamptz) ELSE "lastSeenAt" END AS seen
-              FROM server_instances WHERE id <> $1 AND ("nodeId" = $2 OR "lastSeenAt" < $4)
+              FROM server_instances
+             WHERE id <> $1 AND id <> ALL ($5::text[]) AND ("nodeId" = $2 OR "lastSeenAt" < $4)
         )
         SELECT s.id, s."roomId", s.mode, GREATEST(gone.seen, s."startedAt", s."updatedAt",
                (SELECT max(p."updatedAt") FROM call_participants p WHERE p."callSessionId" = s.id)) AS "at"
@@ -87,6 +95,7 @@ async def close_interrupted(
         node_id,
         None if last_seen is None else moment(last_seen),
         moment(at - STRANGER_SILENCE),
+        list(spare),
     )
     ids, moments = [call["id"] for call in calls], [call["at"] for call in calls]
     if ids:
@@ -117,6 +126,16 @@ async def close_interrupted(
     return [InterruptedCall(call["id"], call["roomId"], call["mode"], call["at"]) for call in calls]
 
 
+async def _still_interrupted(connection: Connection, call_ids: list[str]) -> list[str]:
+    """Those of the calls that no later process has reopened or ended otherwise."""
+    rows = await connection.fetch(
+        "SELECT id FROM call_sessions"
+        " WHERE id = ANY ($1::text[]) AND \"endReason\" = 'server_restart' ORDER BY id",
+        call_ids,
+    )
+    return [row["id"] for row in rows]
+
+
 async def forget_predecessors(connection: Connection, instance_id: str, node_id: str) -> None:
     """Removes the marks of this node's earlier instances, whose spools are written and gone."""
     await connection.execute(
@@ -139,12 +158,22 @@ async def take_over(
     """
     for migration in await migrate(database):
         log.info("migrated", version=migration.version, name=migration.name)
-    streams = await recorder.write_left_behind(database)
-    for stream in streams:
+    streams = recorder.left_behind()
+    found: dict[str, InterruptedCall] = {}
+    for n, stream in enumerate(streams):
+        # One process after the other, as they were: a later one may have reopened an earlier one's calls.
         # Its own registration may never have come through, and its calls must be found all the same.
         await database.run(register_instance, stream, node_id, at=0.0)
+        await recorder.write_stream(database, stream)
+        rest = streams[n + 1 :]
+        if rest:
+            closed = await database.run(close_interrupted, recorder.stream, node_id, at=at, spare=rest)
+            found |= {call.call_id: call for call in closed}
     await database.run(register_instance, recorder.stream, node_id, at=at)
-    interrupted = await database.run(close_interrupted, recorder.stream, node_id, at=at, last_seen=last_seen)
+    closed = await database.run(close_interrupted, recorder.stream, node_id, at=at, last_seen=last_seen)
+    found |= {call.call_id: call for call in closed}
+    ended = await database.run(_still_interrupted, list(found))
+    interrupted = [found[call_id] for call_id in ended]
     for call in interrupted:
         log.warning("a call was interrupted by the server's end", call=call.call_id, at=str(call.ended_at))
     recorder.forget(streams)

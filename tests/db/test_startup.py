@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from server.db.changes import CallCreated, CallEnded, Change, ParticipantJoined, SwitchedToSfu
+from server.db.changes import CallCreated, CallEnded, Change, ParticipantJoined, SfuIds, SwitchedToSfu
 from server.db.pool import Database
 from server.db.queries import call_by_id
 from server.db.recorder import Recorder
@@ -39,6 +39,13 @@ def joined(call: str, who: str, *, at: float = T0) -> ParticipantJoined:
         audio_enabled=True,
         video_enabled=True,
     )
+
+
+def switched(
+    call: str, epoch: int, *, at: float = T0 + 9, participants: list[SfuIds] | None = None
+) -> Change:
+    return SwitchedToSfu(at=at, call_id=call, epoch=epoch, reason="requested", duration=1.0, sfu_room_id="x",
+                         sfu_rtp_capabilities={}, participants=participants or [])  # fmt: skip
 
 
 async def play(db: Database, instance: str, *changes: Change) -> None:
@@ -113,18 +120,7 @@ async def test_the_spool_is_written_before_the_calls_are_closed(db: Database, tm
     dead = Recorder(tmp_path, "s1")
     dead.submit(created("a"))
     dead.submit(joined("a", "u1", at=T0 + 5))
-    dead.submit(
-        SwitchedToSfu(
-            at=T0 + 9,
-            call_id="a",
-            epoch=1,
-            reason="requested",
-            duration=1.0,
-            sfu_room_id="x",
-            sfu_rtp_capabilities={},
-            participants=[],
-        )
-    )
+    dead.submit(switched("a", 1))
     dead.submit(created("b"))
     dead.submit(CallEnded(at=T0 + 20, call_id="b", status="ENDED", reason="hangup", ended_by=None))
     dead._spool.close()
@@ -135,4 +131,49 @@ async def test_the_spool_is_written_before_the_calls_are_closed(db: Database, tm
     assert (await call(db, "b"))["endReason"] == "hangup"
     assert segments(tmp_path) == {}
     assert await take_over(db, recorder, "node", at=T0 + 101, last_seen=None) == []
+    recorder.close()
+
+
+async def test_a_call_that_a_dead_process_had_reopened_is_its_own(db: Database, tmp_path: Path) -> None:
+    """Two servers died, one after the other, before either had reached the database."""
+    first = Recorder(tmp_path, "s1")
+    first.submit(created("a"))
+    first.submit(joined("a", "u1"))
+    ids = [SfuIds(participant_id="a-u1", send_transport_id="s", recv_transport_id="r")]
+    first.submit(switched("a", 1, participants=ids))
+    first.submit(created("b", at=T0 + 1))
+    first._spool.close()
+    second = Recorder(tmp_path, "s2")
+    second.submit(created("a", at=T0 + 20))  # its clients came back
+    second.submit(joined("a", "u2", at=T0 + 21))
+    second.submit(switched("a", 2, at=T0 + 22))
+    second._spool.close()
+
+    recorder = Recorder(tmp_path, "s3")
+    closed = await take_over(db, recorder, "node", at=T0 + 100, last_seen=None)
+    assert [(one.call_id, one.mode, one.ended_at) for one in closed] == [
+        ("a", "sfu", moment(T0 + 22)),
+        ("b", "p2p", moment(T0 + 1)),
+    ]
+    a = await call(db, "a")
+    assert (a["startedAt"], a["modeChangeCount"]) == (moment(T0), 2)
+    assert [(p["id"], p["leftAt"], p["sfuSendTransportId"]) for p in a["participants"]] == [
+        ("a-u1", moment(T0 + 9), None),
+        ("a-u2", moment(T0 + 22), None),
+    ]
+    recorder.close()
+
+
+async def test_a_call_that_a_later_process_ended_was_not_interrupted(db: Database, tmp_path: Path) -> None:
+    first = Recorder(tmp_path, "s1")
+    first.submit(created("a"))
+    first._spool.close()
+    second = Recorder(tmp_path, "s2")
+    second.submit(created("a", at=T0 + 20))
+    second.submit(CallEnded(at=T0 + 30, call_id="a", status="ENDED", reason="hangup", ended_by=None))
+    second._spool.close()
+    recorder = Recorder(tmp_path, "s3")
+    assert await take_over(db, recorder, "node", at=T0 + 100, last_seen=None) == []
+    a = await call(db, "a")
+    assert (a["endReason"], a["duration"]) == ("hangup", 30)
     recorder.close()

@@ -48,7 +48,7 @@ async def create_call_session(
     if initiator_id is not None:
         await ensure_user(connection, initiator_id, name=None, at=at)
     in_sfu = mode == "sfu"
-    await connection.execute(
+    tag = await connection.execute(
         """
         INSERT INTO call_sessions (id, "roomId", "callType", status, mode, "initiatorId", settings,
             "sfuRoomId", "sfuRtpCapabilities", "createdAt", "updatedAt", "startedAt", "serverInstanceId")
@@ -74,6 +74,19 @@ async def create_call_session(
         moment(at),
         instance_id,
     )
+    if rows_of(tag):
+        # Of a call that was reopened: what an earlier media server called them is nobody's any more.
+        await connection.execute(
+            """
+            UPDATE call_participants
+               SET "sfuSendTransportId" = NULL, "sfuRecvTransportId" = NULL, "sfuAudioProducerId" = NULL,
+                   "sfuVideoProducerId" = NULL, "sfuScreenProducerId" = NULL, "updatedAt" = $2
+             WHERE "callSessionId" = $1 AND COALESCE("sfuSendTransportId", "sfuRecvTransportId",
+                   "sfuAudioProducerId", "sfuVideoProducerId", "sfuScreenProducerId") IS NOT NULL
+            """,
+            call_id,
+            moment(at),
+        )
     for participant in participants:
         await add_participant(connection, call_id, participant, at=at)
 
