@@ -1,9 +1,9 @@
 """What does a switch between P2P and the SFU cost those who are in the call?
 
-Two people talk in real, headless Chromium; a third joins (to the SFU) and leaves (back to P2P), ten times over.
-Told for each switch: its duration, the longest time without a new video frame, concealed audio, and for how long
-anybody was heard twice. The first three are what clients measured and the server stored; heard-twice is counted
-in the pages by a sampler of its own, every 5 ms.
+Two people talk in real, headless Chromium; a third joins (to the SFU) and leaves (back to P2P), ten times.
+Told for each switch: its duration, the longest time without a new video frame, concealed audio, and for how
+long anybody was heard twice. The first three are what clients measured and the server stored; the last is
+sampled in the pages every 5 ms, apart from the client's own word.
 
 From the checkout: python -m bench.switch [--rounds N] [--json FILE]
 """

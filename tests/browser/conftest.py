@@ -1,7 +1,7 @@
 """Real browsers against the real server.
 
-Playwright runs an event loop of its own in this thread, so its fixtures end with this package, before tests of
-other packages start Trio.
+Playwright runs an event loop of its own in this thread, so its fixtures end with this package, before tests
+of other packages start Trio.
 """
 
 from __future__ import annotations

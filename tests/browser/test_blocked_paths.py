@@ -1,4 +1,4 @@
-"""Blocked paths: P2P goes to the SFU by itself, UDP to TCP, and with nothing left the user is told the port."""
+"""Blocked paths: P2P goes to the SFU by itself, UDP to TCP, and with nothing left the user is told."""
 
 from __future__ import annotations
 

@@ -95,9 +95,10 @@ def test_tiles_never_overlap_and_stay_inside(opened: Callers, room: str) -> None
             const places = [...layout(width, height, tiles).values()];
             if (places.length !== tiles.length) bad.push(['count', width, height, people, screens]);
             for (const [index, a] of places.entries()) {
-              const outside = a.x < 0 || a.y < 0 || a.x + a.width > width + 1
+              const outside = a.x < 0 || a.y < 0
+                || a.x + a.width > width + 1
                 || a.y + a.height > height + 1;
-              if (outside || a.width < 1 || a.height < 1) bad.push(['outside', width, height, people, screens]);
+              if (outside || a.width < 1 || a.height < 1) bad.push(['out', width, height, people, screens]);
               for (const b of places.slice(index + 1)) {
                 const apart = a.x + a.width <= b.x || b.x + b.width <= a.x
                   || a.y + a.height <= b.y || b.y + b.height <= a.y;
@@ -111,7 +112,7 @@ def test_tiles_never_overlap_and_stay_inside(opened: Callers, room: str) -> None
 
 
 def test_every_module_is_preloaded(opened: Callers, room: str) -> None:
-    """Modules import one another several levels deep: found one by one, each level would cost a round trip."""
+    """Modules import one another several levels deep: found one by one, each level costs a round trip."""
     page = opened.join(room, "Ada").page
     loaded, preloaded = page.evaluate("""() => [
       performance.getEntriesByType('resource')
@@ -121,8 +122,8 @@ def test_every_module_is_preloaded(opened: Callers, room: str) -> None:
     assert set(loaded) - {"/page/main.js"} == set(preloaded)
 
 
-# The driver's own questions count as gestures of the user, so the browser's rule is played here: an element that
-# is unmuted without a gesture is paused, and may not play.
+# The driver's own questions count as gestures of the user, so the browser's rule is played here: an element
+# that is unmuted without a gesture is paused, and may not play.
 _NO_SOUND_WITHOUT_GESTURE = """
 let gesture = false;
 addEventListener('pointerdown', () => { gesture = true; }, { capture: true });

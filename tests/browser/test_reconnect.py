@@ -1,4 +1,4 @@
-"""Lost connections and a killed server: media goes on, people come back by themselves, the rows tell the truth."""
+"""Lost connections and a killed server: media goes on, people come back by themselves, rows are true."""
 
 from __future__ import annotations
 

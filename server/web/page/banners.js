@@ -47,7 +47,10 @@ export function deviceMessage({ source, reason, error }) {
       `The browser does not let this page use your ${what}.`,
       "Click the lock or camera sign beside the address, allow it, and switch it on here.",
     ],
-    missing: [`No ${what} was found.`, "Plug one in, or choose another under Devices. You can stay in the call without."],
+    missing: [
+      `No ${what} was found.`,
+      "Plug one in, or choose another under Devices. You can stay in the call without.",
+    ],
     busy: [`The ${what} is in use.`, "Another program or tab has it: close that one and switch it on here again."],
     insecure: [
       `Browsers give a ${what} only to https pages.`,

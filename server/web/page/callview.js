@@ -24,7 +24,8 @@ export class CallView {
     this.#tiles = tiles;
     this.chat = new Chat({
       send: (text) => client.sendChat(text),
-      onproblem: (error) => banner("chat", { text: "The message was not sent.", detail: error.message, tone: "warn", forMs: 6_000 }),
+      onproblem: ({ message }) =>
+        banner("chat", { text: "The message was not sent.", detail: message, tone: "warn", forMs: 6_000 }),
       onlayout: () => tiles.arrange(),
     });
     this.fields = new DeviceFields(byId("devices-fields"), client, renderer);
@@ -105,7 +106,8 @@ export class CallView {
 
   #wireKeys(keys) {
     document.addEventListener("keydown", (event) => {
-      if (document.body.dataset.view !== "call" || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+      if (document.body.dataset.view !== "call") return;
+      if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
       if (event.key === "Escape" && this.chat.open) return this.chat.toggle(false);
       if (event.target.closest("input, textarea, select, dialog[open]")) return;
       const action = keys[event.key.toLowerCase()];

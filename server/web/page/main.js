@@ -96,7 +96,11 @@ async function rejoin() {
 
 async function autojoin() {
   const waiting = setTimeout(
-    () => banner("asking", { text: "Allow the microphone and camera, please.", detail: "The browser is asking for them." }),
+    () =>
+      banner("asking", {
+        text: "Allow the microphone and camera, please.",
+        detail: "The browser is asking for them.",
+      }),
     1_500,
   );
   const media = client.media.open({ audio: wants("audio"), video: wants("video") });
@@ -157,8 +161,12 @@ client.addEventListener("chat", ({ detail }) => {
 });
 client.addEventListener("incoming", ({ detail }) => ring.show(detail));
 client.addEventListener("cancelled", ({ detail }) => ring.hide(detail.callId));
-client.addEventListener("ended", ({ detail }) => finish("The call has ended", detail.reason === "rejected" ? "It was declined." : ""));
-client.addEventListener("replaced", () => finish("You are in this call elsewhere", "Another tab or device has taken it over."));
+client.addEventListener("ended", ({ detail }) => {
+  finish("The call has ended", detail.reason === "rejected" ? "It was declined." : "");
+});
+client.addEventListener("replaced", () => {
+  finish("You are in this call elsewhere", "Another tab or device has taken it over.");
+});
 client.media.addEventListener("problem", ({ detail }) => banner(`device-${detail.source}`, deviceMessage(detail)));
 client.media.addEventListener("change", () => {
   for (const source of ["microphone", "camera", "screen"]) if (client.media.on[source]) unbanner(`device-${source}`);

@@ -1,7 +1,14 @@
 /** Names: of rooms, and what stands for a person who shows no picture. */
 
-const HOW = "amber brave calm clear clever coral crisp early gentle golden green happy hazel jolly kind light lively lucky mellow merry misty noble olive quiet rapid royal silver sunny swift tidy warm wild".split(" ");
-const WHAT = "badger beacon birch bridge canyon cedar comet cove falcon fern finch fjord forest garden harbour heron island juniper lantern maple meadow otter panda pebble pine planet raven river robin sparrow summit willow".split(" ");
+const HOW = `
+  amber brave calm clear clever coral crisp early gentle golden green happy hazel jolly kind light
+  lively lucky mellow merry misty noble olive quiet rapid royal silver sunny swift tidy warm wild
+`.trim().split(/\s+/);
+const WHAT = `
+  badger beacon birch bridge canyon cedar comet cove falcon fern finch fjord forest garden harbour
+  heron island juniper lantern maple meadow otter panda pebble pine planet raven river robin sparrow
+  summit willow
+`.trim().split(/\s+/);
 
 /** A room name that is easy to say and hard to guess by accident: two words and four digits. */
 export function prettyRoom() {

@@ -4,6 +4,7 @@ import { layout } from "./layout.js";
 import { paintAvatar } from "./names.js";
 
 const PICTURE_PATIENCE_MS = 1_500;
+const BAR_TITLES = ["", "Bad connection", "Weak connection", "Good connection", "Very good connection"];
 
 class Tile {
   constructor(role) {
@@ -42,7 +43,7 @@ class Tile {
     setText(this.path, view.path ? view.path.toUpperCase() : "");
     this.bars.dataset.bars = view.quality ?? "";
     this.bars.hidden = view.self || view.quality === null;
-    this.bars.title = ["", "Bad connection", "Weak connection", "Good connection", "Very good connection"][view.quality ?? 0];
+    this.bars.title = BAR_TITLES[view.quality ?? 0];
   }
 
   framed() {
@@ -114,7 +115,8 @@ export class Tiles {
       this.#tile(view.self ? "self" : view.participantId, view.self ? "self" : "remote").render(view);
       const shared = this.#tiles.get(keyOf(view.participantId, "screen"));
       if (shared) {
-        shared.render({ ...view, alone: false, videoEnabled: true, audioEnabled: true, speaking: false, path: "", quality: null });
+        const still = { alone: false, speaking: false, path: "", quality: null };
+        shared.render({ ...view, ...still, videoEnabled: true, audioEnabled: true });
         setText(shared.name, view.self ? "Your screen" : `${view.name}'s screen`);
       }
     }

@@ -30,7 +30,8 @@ export class Call {
 
   /**
    * @param {object} of session, media: LocalMedia, options: {renderer, preferVideoCodec}, state: CallState,
-   *   send: SfuSend that is being published, published: the promise of that, before: the Call that this one continues after a restart of the server (or null),
+   *   send: SfuSend that is being published, published: the promise of that,
+   *   before: the Call that this one continues after a restart of the server (or null),
    *   hooks: {change(), blocked(ports | null), problem(error), measured(result)}
    */
   constructor({ session, media, options, state, send, published, before, hooks }) {

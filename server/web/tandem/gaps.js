@@ -48,7 +48,7 @@ export class GapMeter {
     this.#leave(old, since);
   }
 
-  /** @returns {Promise<{maxVideoGapMs: number | null, maxAudioGapMs: number | null}>} null: there was none to measure */
+  /** @returns {Promise<{maxVideoGapMs: number | null, maxAudioGapMs: number | null}>} null: nothing to measure */
   async finish() {
     await this.#leave(this.#path, this.#since);
     return { maxVideoGapMs: round(this.#maxVideoMs), maxAudioGapMs: round(this.#audioMs) };

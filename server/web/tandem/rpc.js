@@ -30,7 +30,7 @@ export class RpcError extends Error {
   }
 }
 
-/** Delay before attempt `n` (0, 1, …) in ms: doubles up to a maximum, with jitter so that clients do not return as one. */
+/** Delay before attempt `n` (0, 1, …) in ms: doubles up to a maximum; jitter keeps clients from returning as one. */
 export function backoff(n, random = Math.random) {
   const full = Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** n);
   return Math.round(full * (0.5 + random() / 2));
@@ -47,7 +47,7 @@ export class Session extends EventTarget {
   #resume = null;
   #lastSeq = 0;
   #nextId = 1;
-  #pending = new Map(); // id -> {id, method, params, once, sent, resolve, reject}
+  #pending = new Map(); // id -> {id, method, params, once, sent (on this connection), tried (ever), …}
   #attempt = 0;
   #timer = null;
   #watchdog = null;
@@ -105,7 +105,7 @@ export class Session extends EventTarget {
   request(method, params = {}, { once = false } = {}) {
     if (this.state === "closed") return Promise.reject(new RpcError("disconnected", "the session is closed"));
     return new Promise((resolve, reject) => {
-      const call = { id: this.#nextId++, method, params, once, sent: false, resolve, reject };
+      const call = { id: this.#nextId++, method, params, once, sent: false, tried: false, resolve, reject };
       this.#pending.set(call.id, call);
       if (this.state === "ready") this.#send(call);
     });
@@ -140,7 +140,7 @@ export class Session extends EventTarget {
     if (fresh) {
       this.#lastSeq = 0;
       const lost = new RpcError("session_lost", "the server no longer knows this session");
-      if (this.result) this.#rejectAll(lost, (call) => call.sent);
+      if (this.result) this.#rejectAll(lost, (call) => call.tried);
     }
     this.result = result;
     this.state = "ready";
@@ -168,6 +168,7 @@ export class Session extends EventTarget {
     } catch {
       return; // not ours to repair; the request that it answered times out
     }
+    if (message === null || typeof message !== "object") return;
     if (message.method !== undefined) this.#notified(message.method, message.params ?? {});
     else this.#answered(message);
   }
@@ -193,7 +194,7 @@ export class Session extends EventTarget {
   }
 
   #send(call) {
-    call.sent = true;
+    call.sent = call.tried = true;
     call.sentAt = Date.now();
     this.#socket.send(JSON.stringify({ jsonrpc: "2.0", id: call.id, method: call.method, params: call.params }));
     this.#watch();

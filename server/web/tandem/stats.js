@@ -58,7 +58,8 @@ export class StatsReporter {
     for (const report of reports) {
       const grown = (name) => Math.max(0, (report[name] ?? 0) - (before.get(report.id)?.[name] ?? 0));
       if (report.type === "inbound-rtp") {
-        const [lost, got, bytes, freezes] = ["packetsLost", "packetsReceived", "bytesReceived", "freezeCount"].map(grown);
+        const names = ["packetsLost", "packetsReceived", "bytesReceived", "freezeCount"];
+        const [lost, got, bytes, freezes] = names.map(grown);
         sum.lost += lost;
         sum.got += got;
         sum.bytes += bytes;
