@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 SOURCES := $(shell find rtp_core -name '*.pyx' -o -name '*.pxd') setup.py
 
-.PHONY: run test ext lint bench clean browsers
+.PHONY: run test test-faults ext lint bench clean browsers
 
 run: .stamp-run
 	@exec $(BIN)/tandem serve --dev --data-dir .tandem $(ARGS)
@@ -31,6 +31,10 @@ browsers:
 
 test: .stamp-test browsers
 	$(BIN)/python -m pytest $(ARGS)
+
+# The whole fault suite of the database: 200 seeded cases; `make test` runs a short set of it.
+test-faults: .stamp-test
+	TANDEM_FAULT_CASES=200 $(BIN)/python -m pytest tests/faults $(ARGS)
 
 lint: .stamp-test
 	$(BIN)/ruff check .
