@@ -91,7 +91,8 @@ async def _migrate(args: argparse.Namespace, database: Database) -> int:
         tried = await migrations.rehearse(database, to=args.to)
         sql = [f"-- {_label(one)}\n{one.sql.strip()}\n" for one in tried]
         data = {"wouldApply": [{"migration": _label(one), "sql": one.sql} for one in tried]}
-        show(args, data, [*sql, f"-- {len(tried)} to apply; tried and rolled back"])
+        end = f"-- {len(tried)} to apply; tried and rolled back, but for the steps marked alone"
+        show(args, data, [*sql, end])
         return DONE
     done = await migrations.migrate(database, to=args.to)
     show(

@@ -126,7 +126,8 @@ class Storage:
         while True:
             try:
                 for done in await backfill(self.db):
-                    log.info("backfilled", table=done.table, rows=done.done, changed=done.changed)
+                    if done.changed:
+                        log.info("backfilled", table=done.table, rows=done.done, changed=done.changed)
             except DatabaseError as error:
                 log.warning("the backfill stopped; trying again later", error=str(error))
                 await trio.sleep(15 * PAUSE_LAST)
