@@ -3,9 +3,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from server.db.changes import CallCreated, CallEnded, Change, ParticipantJoined, SfuIds, SwitchedToSfu
+from server.db.changes import (
+    CallCreated,
+    CallEnded,
+    Change,
+    ParticipantJoined,
+    SfuIds,
+    SwitchedToSfu,
+    TransitionGaps,
+)
 from server.db.pool import Database
-from server.db.queries import call_by_id
+from server.db.queries import call_by_id, call_metrics
 from server.db.recorder import Recorder
 from server.db.spool import segments
 from server.db.startup import STRANGER_SILENCE, close_interrupted, heartbeat, register_instance, take_over
@@ -176,4 +184,21 @@ async def test_a_call_that_a_later_process_ended_was_not_interrupted(db: Databas
     assert await take_over(db, recorder, "node", at=T0 + 100, last_seen=None) == []
     a = await call(db, "a")
     assert (a["endReason"], a["duration"]) == ("hangup", 30)
+    recorder.close()
+
+
+async def test_gaps_of_a_reopened_call_are_those_of_its_latest_epoch(db: Database, tmp_path: Path) -> None:
+    """Its new server counts epochs from 1 again."""
+    dead = Recorder(tmp_path, "s1")
+    dead.submit(created("a"))
+    dead.submit(switched("a", 1))
+    dead._spool.close()
+    recorder = Recorder(tmp_path, "s2")
+    await take_over(db, recorder, "node", at=T0 + 10, last_seen=None)
+    gaps = TransitionGaps(at=T0 + 13, call_id="a", epoch=1, max_video_gap_ms=70.0, max_audio_gap_ms=None)
+    await play(db, "s2", created("a", at=T0 + 11), switched("a", 1, at=T0 + 12), gaps)
+    metrics = await db.run(call_metrics, "a")
+    assert metrics is not None
+    assert [one["maxVideoGapMs"] for one in metrics["modeTransitions"]] == [None, 70.0]
+    assert (await call(db, "a"))["modeChangeCount"] == 2
     recorder.close()

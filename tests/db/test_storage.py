@@ -49,6 +49,16 @@ async def test_embedded_from_nothing_and_again(data_dir: Path) -> None:
         row = await storage.db.run(call_by_id, "c")
         assert row is not None
         assert (row["status"], row["endReason"]) == ("ENDED", "server_restart")
+        now = time.time()
+        assert storage.resumable("another room", at=now, grace=30) is None
+        assert storage.resumable("r", at=now + 100, grace=30) is None
+        assert storage.resumable("r", at=now, grace=30) == "c"
+        assert storage.resumable("r", at=now, grace=30) is None
+        storage.recorder.submit(created("c"))
+        await storage.recorder.flush()
+        row = await storage.db.run(call_by_id, "c")
+        assert row is not None
+        assert (row["status"], row["endReason"], row["endedAt"]) == ("ACTIVE", None, None)
     assert list((data_dir / "spool").iterdir()) == []
 
 

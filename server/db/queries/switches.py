@@ -154,14 +154,16 @@ async def record_gaps(
     max_audio_gap_ms: float | None,
     at: float,
 ) -> None:
-    """Raises the gaps noted at the transition of this epoch to these; nothing if there is no such
-    transition."""
+    """Raises the gaps noted at the latest transition of this epoch to these; nothing if there is none. (The
+    epochs of a call that outlived its server begin anew.)"""
     await connection.execute(
         """
         UPDATE call_metrics
            SET "modeTransitions" = (
-                   SELECT jsonb_agg(CASE WHEN t.e -> 'epoch' IS DISTINCT FROM to_jsonb($2::bigint) THEN t.e
-                       ELSE t.e || jsonb_build_object(
+                   SELECT jsonb_agg(CASE WHEN t.n IS DISTINCT FROM (
+                           SELECT max(l.n) FROM jsonb_array_elements("modeTransitions")
+                                  WITH ORDINALITY AS l (e, n) WHERE l.e -> 'epoch' = to_jsonb($2::bigint))
+                       THEN t.e ELSE t.e || jsonb_build_object(
                            'maxVideoGapMs', GREATEST((t.e ->> 'maxVideoGapMs')::float8, $3::float8),
                            'maxAudioGapMs', GREATEST((t.e ->> 'maxAudioGapMs')::float8, $4::float8)) END
                        ORDER BY t.n)
