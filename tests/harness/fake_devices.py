@@ -1,4 +1,4 @@
-"""A camera and a microphone for Chromium's `--use-file-for-fake-…-capture`: moving, audible, cheap to encode."""
+"""A camera and a microphone for Chromium's `--use-file-for-fake-…-capture`: moving, audible, cheap."""
 
 from __future__ import annotations
 
