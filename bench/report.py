@@ -25,7 +25,8 @@ def machine() -> dict[str, Any]:
         ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
     ).stdout.strip()
     return {
-        "cpu": model, "cores": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version(),
+        "cpu": model, "cores": os.cpu_count(), "kernel": platform.release(),
+        "python": platform.python_version(),
         "commit": commit or "unknown", "load_average": os.getloadavg()[0],
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }  # fmt: skip

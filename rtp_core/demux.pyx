@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy
 
+from rtp_core.fanout cimport fanout_flush
 from rtp_core.feedback cimport feedback_receive
 from rtp_core.forward cimport forward_receive
 from rtp_core.ice cimport ice_lookup, ice_receive
@@ -57,6 +58,10 @@ cdef void demux_receive(Core* core, int64_t now, const Path* path, uint8_t* data
         feedback_receive(core, transport, now, data, size)
     else:
         receive_dtls(core, transport, data, size)
+
+
+cdef void demux_flush(Core* core, int64_t now) noexcept nogil:
+    fanout_flush(core, now)
 
 
 cdef int64_t demux_tick(Core* core, int64_t now) noexcept nogil:

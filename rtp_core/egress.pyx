@@ -4,25 +4,31 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy
 
 from rtp_core.ext cimport ExtSlots, ExtView, ext_fill_abs_send_time, ext_fill_transport_cc, ext_write
-from rtp_core.objects cimport ICE_FAILED, SLOT_SIZE, Consumer, Core, OutPacket, Transport
+from rtp_core.objects cimport (
+    HEAD_ROOM, ICE_FAILED, SLOT_SIZE, Consumer, Core, Held, OutPacket, Transport,
+)
 from rtp_core.route cimport Path
-from rtp_core.rtp cimport RTP_FIXED_LEN, RtpHeader, rtp_write_fixed, store16
-from rtp_core.protect cimport SRTP_MAX_OVERHEAD, SRTP_OK, srtp_seal_rtcp, srtp_seal_rtp
+from rtp_core.rtp cimport RTP_FIXED_LEN, RtpHeader, rtp_write_fixed, store16, store32
+from rtp_core.protect cimport (
+    SRTP_MAX_OVERHEAD, SRTP_OK, SrtpContext, SrtpOut, srtp_is_gcm, srtp_out, srtp_seal_apart, srtp_seal_rtcp,
+)
 
 
 cdef uint8_t* egress_slot(Core* core) noexcept nogil:
-    if core.out.count == core.out.capacity:
+    if core.out.count == core.out.capacity or core.out.size - core.out.used < SLOT_SIZE:
         egress_flush(core)
-        if core.out.count == core.out.capacity:
+        if core.out.count == core.out.capacity or core.out.size - core.out.used < SLOT_SIZE:
             core.counters.outbox_overflow += 1
             return NULL
-    return core.out.packets[core.out.count].data
+    return core.out.arena + core.out.used
 
 
 cdef void egress_push(Core* core, const Path* path, uint32_t size) noexcept nogil:
     cdef OutPacket* packet = &core.out.packets[core.out.count]
     packet.path = path[0]
+    packet.data = core.out.arena + core.out.used
     packet.size = size
+    core.out.used += size
     core.out.count += 1
     core.counters.packets_out += 1
     core.counters.bytes_out += size
@@ -32,6 +38,7 @@ cdef void egress_flush(Core* core) noexcept nogil:
     if core.out.count and core.out.flush != NULL:
         core.out.flush(core.out.context, &core.out)
         core.out.count = 0
+        core.out.used = 0
 
 
 cdef bint egress_ready(const Transport* transport) noexcept nogil:
@@ -76,42 +83,82 @@ cdef bint send_rtcp(Core* core, Transport* transport, const uint8_t* data, uint3
     return True
 
 
-cdef bint send_rtp(Core* core, Consumer* consumer, int64_t now, const RtpHeader* header, const ExtView* view,
-                   const uint8_t* payload, uint32_t payload_len, uint8_t payload_type, uint32_t ssrc,
-                   uint16_t sequence, uint32_t timestamp, int osn) noexcept nogil:
-    cdef Transport* transport = consumer.transport
-    cdef ExtSlots slots
-    cdef int ext_len, length, verdict
-    cdef uint8_t* slot = egress_slot(core)
-    if slot == NULL:
-        return False
-    ext_len = ext_write(slot + RTP_FIXED_LEN, SLOT_SIZE - RTP_FIXED_LEN, view, &transport.router.ext_out,
-                        consumer.mid, consumer.mid_len, &slots)
-    if ext_len < 0:
-        ext_len = 0
-        slots.abs_send_time = -1
-        slots.transport_cc = -1
-    length = RTP_FIXED_LEN + ext_len
-    if length + 2 + <int>payload_len + SRTP_MAX_OVERHEAD > SLOT_SIZE:
-        core.counters.oversize += 1
-        return False
-    rtp_write_fixed(slot, payload_type, header.marker, sequence, timestamp, ssrc, ext_len > 0)
-    if osn != NO_OSN:
-        store16(slot + length, <uint16_t>osn)
-        length += 2
-    memcpy(slot + length, payload, payload_len)
-    length += <int>payload_len
-    if ext_len:
-        if slots.abs_send_time >= 0:
-            ext_fill_abs_send_time(slot + RTP_FIXED_LEN + slots.abs_send_time, now)
-        if slots.transport_cc >= 0:
-            ext_fill_transport_cc(slot + RTP_FIXED_LEN + slots.transport_cc, transport.twcc_out)
-    verdict = srtp_seal_rtp(transport.srtp, slot, &length, SLOT_SIZE)
-    if verdict != SRTP_OK:
+cdef int write_head(uint8_t* to, int capacity, const Consumer* consumer, int64_t now, const ExtView* view,
+                    uint8_t payload_type, bint marker, ExtSlots* slots) noexcept nogil:
+    """The header but for its numbers and SSRC. Its length; extensions that do not fit are left out."""
+    cdef int size = ext_write(to + RTP_FIXED_LEN, capacity - RTP_FIXED_LEN, view, &consumer.transport.router.ext_out,
+                              consumer.mid, consumer.mid_len, slots)
+    if size <= 0:
+        size = 0
+        slots.abs_send_time = slots.transport_cc = slots.mid = -1
+    rtp_write_fixed(to, payload_type, marker, 0, 0, 0, size > 0)
+    if slots.abs_send_time >= 0:
+        ext_fill_abs_send_time(to + RTP_FIXED_LEN + slots.abs_send_time, now)
+    return RTP_FIXED_LEN + size
+
+
+cdef inline SrtpOut* stream_of(SrtpContext* srtp, SrtpOut** kept, uint32_t ssrc) noexcept nogil:
+    if kept[0] == NULL and srtp_is_gcm(srtp):
+        kept[0] = srtp_out(srtp, ssrc)
+    return kept[0]
+
+
+cdef bint seal_and_push(Core* core, Transport* transport, SrtpOut* out, uint8_t* slot, int head_len,
+                        const uint8_t* payload, int payload_len, const ExtSlots* slots) noexcept nogil:
+    cdef int length
+    if slots.transport_cc >= 0:
+        ext_fill_transport_cc(slot + RTP_FIXED_LEN + slots.transport_cc, transport.twcc_out)
+    if srtp_seal_apart(transport.srtp, out, slot, head_len, payload, payload_len, &length) != SRTP_OK:
         core.counters.seal_failures += 1
         return False
-    if ext_len and slots.transport_cc >= 0:
+    if slots.transport_cc >= 0:
         transport.twcc_out += 1
     egress_push(core, &transport.paths[transport.selected].path, <uint32_t>length)
     count_out(transport, <uint32_t>length)
     return True
+
+
+cdef bint send_held(Core* core, Consumer* consumer, int64_t now, Held* held, uint16_t sequence,
+                    uint32_t timestamp) noexcept nogil:
+    cdef Transport* transport = consumer.transport
+    cdef uint8_t* slot = egress_slot(core)
+    if slot == NULL:
+        return False
+    if held.head_router != transport.router or held.head_mid_len != consumer.mid_len:
+        held.head_len = write_head(held.head, HEAD_ROOM, consumer, now, &held.view, held.router_type, held.marker,
+                                   &held.slots)
+        held.head_router = transport.router
+        held.head_mid_len = consumer.mid_len
+    if held.head_len + <int>held.body_len + SRTP_MAX_OVERHEAD > SLOT_SIZE:
+        core.counters.oversize += 1
+        return False
+    memcpy(slot, held.head, held.head_len)
+    store16(slot + 2, sequence)
+    store32(slot + 4, timestamp)
+    store32(slot + 8, consumer.ssrc)
+    if held.slots.mid >= 0:
+        memcpy(slot + RTP_FIXED_LEN + held.slots.mid, consumer.mid, consumer.mid_len)
+    return seal_and_push(core, transport, stream_of(transport.srtp, &consumer.out, consumer.ssrc), slot,
+                         held.head_len, held.body, <int>held.body_len, &held.slots)
+
+
+cdef bint send_again(Core* core, Consumer* consumer, int64_t now, const RtpHeader* header, const ExtView* view,
+                     const uint8_t* payload, uint32_t payload_len, uint8_t payload_type, uint32_t timestamp,
+                     uint16_t original) noexcept nogil:
+    cdef Transport* transport = consumer.transport
+    cdef ExtSlots slots
+    cdef int head_len
+    cdef uint8_t* slot = egress_slot(core)
+    if slot == NULL:
+        return False
+    head_len = write_head(slot, HEAD_ROOM, consumer, now, view, payload_type, header.marker, &slots)
+    if head_len + 2 + <int>payload_len + SRTP_MAX_OVERHEAD > SLOT_SIZE:
+        core.counters.oversize += 1
+        return False
+    store16(slot + 2, consumer.rtx_seq)
+    store32(slot + 4, timestamp)
+    store32(slot + 8, consumer.rtx_ssrc)
+    store16(slot + head_len, original)
+    memcpy(slot + head_len + 2, payload, payload_len)
+    return seal_and_push(core, transport, stream_of(transport.srtp, &consumer.rtx_out, consumer.rtx_ssrc), slot,
+                         head_len, slot + head_len, <int>payload_len + 2, &slots)

@@ -2,10 +2,18 @@ from rtp_core.pipeline import Pipeline
 
 class Engine:
     def __init__(
-        self, pipeline: Pipeline, udp_fds: list[int], tcp_fds: list[int], *, tcp_connections: int = 1024
+        self,
+        pipeline: Pipeline,
+        udp_fds: list[int],
+        tcp_fds: list[int],
+        *,
+        tcp_connections: int = 1024,
+        offload: bool = True,
     ) -> None: ...
     def run(self) -> None: ...
     def stop(self) -> None: ...
+    @property
+    def offload(self) -> tuple[tuple[bool, bool], ...]: ...
     @property
     def tcp_connections(self) -> int: ...
 

@@ -10,23 +10,25 @@ from libc.string cimport memset
 
 from rtp_core.atomic cimport exchange32, peek32
 from rtp_core.commands cimport commands_apply
-from rtp_core.demux cimport demux_receive, demux_tick
+from rtp_core.demux cimport demux_flush, demux_receive, demux_tick
 from rtp_core.egress cimport egress_flush
 from rtp_core.objects cimport NEVER, SLOT_SIZE, Core, OutPacket, Outbox
 from rtp_core.pipeline cimport Pipeline
 from rtp_core.ring cimport bell_answer, bell_ring, ring_used
-from rtp_core.route cimport Path, is_ipv4
+from rtp_core.route cimport Path
+from rtp_core.sender cimport MAX_UDP, Sender, send_packets
 from rtp_core.sys cimport (
-    BATCH, EAGAIN, EINTR, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLLIN, POLLIN, Batch, clock_us, close, epoll_create1,
-    epoll_ctl, epoll_event, epoll_wait, errno, poll_us, pollfd, prepare, receive_batch, received_at, send_batch,
+    BATCH, EAGAIN, EINTR, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLLIN, POLLIN, Batch, can_segment, clock_us, close,
+    coalesce, epoll_create1, epoll_ctl, epoll_event, epoll_wait, errno, poll_us, pollfd, receive_batch, received_at,
 )
 from rtp_core.tcp cimport (
     FIRST_TAG, TcpTable, tcp_accept, tcp_free, tcp_init, tcp_ready, tcp_send, tcp_sweep,
 )
 
 cdef enum:
-    MAX_UDP = 8
     MAX_LISTENERS = 8
+    COALESCED = 16  # messages of a batch, where each may be many datagrams
+    COALESCED_SIZE = 65536
     ROUNDS = 4  # batches read from one socket before the others get their turn
     LONGEST_US = 1_000_000  # the loop looks at its clocks at least so often
     BELL_TAG = 0
@@ -43,79 +45,62 @@ cdef struct Io:
     uint32_t stop
     TcpTable tcp
     Batch* incoming
-    Batch* outgoing
     uint8_t* arena  # of incoming packets
-
-
-cdef void send_udp(Io* io, int fd, int count) noexcept nogil:
-    """Sends the prepared messages. One that the kernel refuses is skipped; a full buffer loses the rest."""
-    cdef int done = 0
-    cdef int sent
-    while done < count:
-        sent = send_batch(fd, io.outgoing, done, count - done)
-        if sent > 0:
-            done += sent
-        elif errno == EINTR:
-            continue
-        elif errno == EAGAIN:
-            io.core.counters.send_full += count - done
-            return
-        else:
-            io.core.counters.send_errors += 1
-            done += 1
+    bint coalesces[MAX_UDP]  # UDP_GRO
+    Sender sender
 
 
 cdef void flush(void* context, Outbox* out) noexcept nogil:
-    """In order, in runs of one socket. Grouping by destination (GSO) has its place here."""
+    """In order, in runs of one kind: UDP goes out in bulk, a TCP frame by itself."""
     cdef Io* io = <Io*>context
     cdef uint32_t i
-    cdef int count = 0
-    cdef int fd = -1
-    cdef int wanted
+    cdef uint32_t first = 0
     cdef OutPacket* packet
     for i in range(out.count):
         packet = &out.packets[i]
         if packet.path.channel:
+            send_packets(&io.sender, io.core, out.packets + first, i - first)
+            first = i + 1
             if not tcp_send(io.core, &io.tcp, packet.path.channel, packet.data, packet.size, io.now):
                 io.core.counters.send_errors += 1
-            continue
-        if packet.path.socket >= io.udp_count:
-            continue
-        wanted = io.udp[packet.path.socket]
-        if count == BATCH or (count and wanted != fd):
-            send_udp(io, fd, count)
-            count = 0
-        fd = wanted
-        prepare(io.outgoing, count, packet.data, packet.size, packet.path.remote.ip, packet.path.remote.port,
-                packet.path.remote.scope, packet.path.local_ip, is_ipv4(packet.path.remote.ip))
-        count += 1
-    if count:
-        send_udp(io, fd, count)
+    send_packets(&io.sender, io.core, out.packets + first, out.count - first)
 
 
 cdef void read_udp(Io* io, int index) noexcept nogil:
     cdef int rounds = ROUNDS
-    cdef int count, i, size
+    cdef int wanted = COALESCED if io.coalesces[index] else BATCH
+    cdef int room = COALESCED_SIZE if io.coalesces[index] else SLOT_SIZE
+    cdef int count, i, size, segment
+    cdef uint8_t* data
     cdef Path path
     memset(&path, 0, sizeof(Path))
     path.socket = index
     while rounds:
         rounds -= 1
-        count = receive_batch(io.udp[index], io.incoming, io.arena, SLOT_SIZE)
+        count = receive_batch(io.udp[index], io.incoming, io.arena, wanted, room)
         if count < 0:
             if errno != EAGAIN and errno != EINTR:
                 io.core.counters.receive_errors += 1
             return
         # What was commanded before these packets were sent must be known to them.
         commands_apply(io.core, io.now, 256)
+        io.core.counters.batches += 1
         for i in range(count):
-            size = received_at(io.incoming, i, path.remote.ip, &path.remote.port, &path.remote.scope, path.local_ip)
+            size = received_at(io.incoming, i, path.remote.ip, &path.remote.port, &path.remote.scope, path.local_ip,
+                               &segment)
             if size < 0:
                 io.core.counters.oversize += 1
-            else:
-                demux_receive(io.core, io.now, &path, io.arena + <size_t>i * SLOT_SIZE, size)
+                continue
+            io.core.counters.messages_in += 1
+            data = io.arena + <size_t>i * room
+            while size > segment:
+                demux_receive(io.core, io.now, &path, data, segment)
+                data += segment
+                size -= segment
+            demux_receive(io.core, io.now, &path, data, size)
+        demux_flush(io.core, io.now)
         egress_flush(io.core)
-        if count < BATCH:
+        if count < wanted:
             return
         io.now = clock_us(0)
 
@@ -183,14 +168,16 @@ cdef void loop(Io* io) noexcept nogil:
 cdef class Engine:
     """Runs a pipeline over sockets. The caller owns the sockets and closes them after `run` has returned.
 
-    `udp_fds` are bound, non-blocking and have IP_PKTINFO (IPV6_RECVPKTINFO) set; `tcp_fds` listen.
+    `udp_fds` are bound, non-blocking and have IP_PKTINFO (IPV6_RECVPKTINFO) set; `tcp_fds` listen. `offload` lets the
+    kernel coalesce what comes and cut what goes (UDP_GRO, UDP_SEGMENT) where it can.
     """
 
     cdef Io io
     cdef Pipeline pipeline
     cdef bint running
 
-    def __cinit__(self, Pipeline pipeline not None, list udp_fds, list tcp_fds, *, int tcp_connections=1024):
+    def __cinit__(self, Pipeline pipeline not None, list udp_fds, list tcp_fds, *, int tcp_connections=1024,
+                  bint offload=True):
         if len(udp_fds) > MAX_UDP or len(tcp_fds) > MAX_LISTENERS or tcp_connections < 1:
             raise ValueError(f"at most {MAX_UDP} UDP sockets and {MAX_LISTENERS} listeners")
         if pipeline.attached:
@@ -198,13 +185,16 @@ cdef class Engine:
         self.io.epoll_fd = -1
         self.io.core = pipeline.core
         self.io.incoming = <Batch*>calloc(1, sizeof(Batch))
-        self.io.outgoing = <Batch*>calloc(1, sizeof(Batch))
-        self.io.arena = <uint8_t*>calloc(BATCH, SLOT_SIZE)
-        if self.io.incoming == NULL or self.io.outgoing == NULL or self.io.arena == NULL:
+        self.io.sender.batch = <Batch*>calloc(1, sizeof(Batch))
+        # Of the larger one pages that nothing is written to cost nothing.
+        self.io.arena = <uint8_t*>calloc(COALESCED, COALESCED_SIZE)
+        if self.io.incoming == NULL or self.io.sender.batch == NULL or self.io.arena == NULL:
             raise MemoryError
         for i, fd in enumerate(udp_fds):
-            self.io.udp[<int>i] = fd
-        self.io.udp_count = len(udp_fds)
+            self.io.udp[<int>i] = self.io.sender.sockets[<int>i] = fd
+            self.io.coalesces[<int>i] = coalesce(fd, offload) and offload
+            self.io.sender.segments[<int>i] = offload and can_segment(fd)
+        self.io.udp_count = self.io.sender.count = len(udp_fds)
         for i, fd in enumerate(tcp_fds):
             self.io.listeners[<int>i] = fd
         self.io.listener_count = len(tcp_fds)
@@ -228,7 +218,7 @@ cdef class Engine:
             tcp_free(self.io.core, &self.io.tcp)
             close(self.io.epoll_fd)
         free(self.io.incoming)
-        free(self.io.outgoing)
+        free(self.io.sender.batch)
         free(self.io.arena)
 
     def run(self) -> None:
@@ -247,6 +237,13 @@ cdef class Engine:
         exchange32(&self.io.stop, 1)
         exchange32(&self.io.core.command_bell.rung, 0)
         bell_ring(&self.io.core.command_bell)
+
+    @property
+    def offload(self) -> tuple:
+        """What is in use on each UDP socket: (coalescing, cutting)."""
+        return tuple(
+            (bool(self.io.coalesces[<int>i]), bool(self.io.sender.segments[<int>i])) for i in range(self.io.udp_count)
+        )
 
     @property
     def tcp_connections(self) -> int:

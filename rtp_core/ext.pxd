@@ -59,9 +59,11 @@ ctypedef struct ExtView:
 
 
 ctypedef struct ExtSlots:
-    # Offsets in the written block of the fields that are filled just before sending; -1: not there.
+    # Offsets in the written block of the fields that differ between consumers or are filled just before
+    # sending; -1: not there.
     int32_t abs_send_time
     int32_t transport_cc
+    int32_t mid  # the value's first byte
 
 
 cdef inline bint ext_has(const ExtView* view, int kind) noexcept nogil:

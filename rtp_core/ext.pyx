@@ -78,6 +78,7 @@ cdef int ext_write(uint8_t* dst, int cap, const ExtView* view, const ExtMap* out
     cdef int kind, total = 0, at = 4, count = 0
     slots.abs_send_time = -1
     slots.transport_cc = -1
+    slots.mid = -1
 
     for kind in range(1, EXT_KINDS):
         size[kind] = -1
@@ -128,6 +129,8 @@ cdef int ext_write(uint8_t* dst, int cap, const ExtView* view, const ExtMap* out
             slots.abs_send_time = at
         elif kind == EXT_TRANSPORT_CC:
             slots.transport_cc = at
+        elif kind == EXT_MID:
+            slots.mid = at
         memcpy(dst + at, data[kind], size[kind])
         at += size[kind]
     memset(dst + at, 0, total + 4 - at)

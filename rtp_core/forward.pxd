@@ -1,4 +1,4 @@
-"""From one sender's packet to the packets of all its consumers."""
+"""A sender's packets on their way in, and a receiver's requests for what it missed."""
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 

@@ -1,14 +1,15 @@
-"""The hot path: authenticate, find the stream, bring it up to date, and send it to everyone who wants it."""
+"""What becomes of a sender's packet: authenticated, its stream found and brought up to date, held for the fan-out."""
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport calloc
 from libc.string cimport memcmp
 
 from rtp_core.cache cimport CachedPacket, cache_get, cache_put, guard_allow
-from rtp_core.egress cimport NO_OSN, egress_ready, send_rtp
+from rtp_core.egress cimport egress_ready, send_again
 from rtp_core.ext cimport (
     EXT_MID, ExtView, ext_audio_level, ext_has, ext_parse, ext_transport_cc,
 )
+from rtp_core.fanout cimport fanout_hold, fanout_producer
 from rtp_core.keyframe cimport FRAME_KEY, frame_flags, keyframe_arrived
 from rtp_core.levels cimport level_packet
 from rtp_core.nack cimport (
@@ -16,12 +17,10 @@ from rtp_core.nack cimport (
     nack_init, nack_packet,
 )
 from rtp_core.objects cimport (
-    DIRTY_STARTED, NO_PAYLOAD, Consumer, Core, Payload, Producer, SsrcEntry, Transport, mark, wake_at,
+    DIRTY_STARTED, NO_PAYLOAD, Consumer, Core, Held, Payload, Producer, SsrcEntry, Transport, mark, wake_at,
 )
 from rtp_core.reception cimport reception_init, reception_packet
-from rtp_core.rewrite cimport (
-    REWRITE_DROP, rewrite_drop, rewrite_inverse, rewrite_packet, rewrite_resume, rewrite_switch,
-)
+from rtp_core.rewrite cimport rewrite_inverse, rewrite_resume, rewrite_switch
 from rtp_core.rtp cimport RTP_OK, RtpHeader, rtp_parse, rtp_parse_header, rtx_unwrap
 from rtp_core.protect cimport (
     SRTP_AUTH_FAIL, SRTP_MAX_SSRCS, SRTP_OK, SRTP_REPLAY, SrtpContext, srtp_forget_in, srtp_open_rtp,
@@ -97,6 +96,7 @@ cdef void make_room(Transport* transport) noexcept nogil:
 cdef void replace_source(Core* core, Producer* producer, int64_t now, uint32_t ssrc) noexcept nogil:
     """The sender began anew under another SSRC: consumers go on without a break in their own stream."""
     cdef Consumer* consumer = producer.consumers
+    fanout_producer(core, producer, now)
     producer.former_ssrc = producer.ssrc
     producer.switched_us = now
     unbind_ssrc(producer.transport, producer.former_ssrc)
@@ -252,10 +252,10 @@ cdef void media(Core* core, Producer* producer, const Payload* payload, int64_t 
     cdef int verdict = nack_packet(producer.nack, header.sequence, now)
     cdef const uint8_t* body = packet + header.header_len
     cdef uint32_t body_len = <uint32_t>header.payload_len
-    cdef Consumer* consumer
+    cdef Held* held
     cdef int flags = 0
     cdef int level
-    cdef bint voice, wanted
+    cdef bint voice
     if verdict == NACK_DUPLICATE or verdict == NACK_STRAY:
         if not repaired:  # a sender probes for bandwidth by repeating by RTX what has arrived: nothing is lost
             core.counters.duplicates += 1
@@ -264,6 +264,7 @@ cdef void media(Core* core, Producer* producer, const Payload* payload, int64_t 
     if repaired:
         producer.counters.retransmitted += 1
     if verdict == NACK_RESET:
+        fanout_producer(core, producer, now)
         restart_consumers(producer)
     elif verdict == NACK_OVERFLOW:
         request_keyframe(core, producer, now)
@@ -272,11 +273,11 @@ cdef void media(Core* core, Producer* producer, const Payload* payload, int64_t 
     if not producer.started:
         producer.started = 1
         mark(core, &producer.head, DIRTY_STARTED)
-    if body_len == 0:  # padding to probe bandwidth: takes a number, carries nothing
-        consumer = producer.consumers
-        while consumer != NULL:
-            rewrite_drop(&consumer.rewrite, header.sequence)
-            consumer = consumer.next_of_producer
+    if body_len == 0:
+        if producer.consumers != NULL:
+            held = fanout_hold(core, producer, now)
+            held.body_len = 0
+            held.sequence = header.sequence
         return
     if producer.is_video:
         flags = frame_flags(payload.codec, body, body_len)
@@ -289,50 +290,17 @@ cdef void media(Core* core, Producer* producer, const Payload* payload, int64_t 
         level = ext_audio_level(view, &voice)
         if level >= 0:
             level_packet(&producer.level, <uint8_t>level)
-    if producer.paused:
+    if producer.paused or producer.consumers == NULL:
         return
-    wanted = False
-    consumer = producer.consumers
-    while consumer != NULL:
-        if not consumer.paused:
-            if consumer.waiting and not flags & FRAME_KEY:
-                wanted = True
-                consumer.counters.dropped += 1
-            elif egress_ready(consumer.transport):
-                deliver(core, consumer, payload, now, header, view, body, body_len, flags)
-            elif consumer.is_video and not consumer.waiting:
-                # Consent ran out or the path has gone: when it is back, video begins at a key frame.
-                consumer.waiting = 1
-                rewrite_resume(&consumer.rewrite)
-            else:
-                consumer.counters.dropped += 1
-        consumer = consumer.next_of_producer
-    if wanted and not producer.keyframe.waiting:
-        request_keyframe(core, producer, now)
-
-
-cdef void deliver(Core* core, Consumer* consumer, const Payload* payload, int64_t now, const RtpHeader* header,
-                  const ExtView* view, const uint8_t* body, uint32_t body_len, int flags) noexcept nogil:
-    cdef uint16_t sequence
-    cdef uint32_t timestamp
-    consumer.waiting = 0
-    if rewrite_packet(&consumer.rewrite, header.sequence, header.timestamp, now, &sequence, &timestamp) == REWRITE_DROP:
-        consumer.counters.dropped += 1
-        return
-    if not send_rtp(core, consumer, now, header, view, body, body_len, payload.router_type, consumer.ssrc, sequence,
-                    timestamp, NO_OSN):
-        consumer.counters.dropped += 1
-        return
-    core.counters.forwarded += 1
-    consumer.counters.packets += 1
-    consumer.counters.bytes += body_len
-    consumer.packets_sent += 1
-    consumer.octets_sent += body_len
-    if flags & FRAME_KEY:
-        consumer.counters.key_frames += 1
-    if not consumer.started:
-        consumer.started = 1
-        mark(core, &consumer.head, DIRTY_STARTED)
+    held = fanout_hold(core, producer, now)
+    held.body = body
+    held.body_len = body_len
+    held.timestamp = header.timestamp
+    held.sequence = header.sequence
+    held.marker = header.marker
+    held.router_type = payload.router_type
+    held.flags = flags
+    held.view = view[0]
 
 
 cdef void forward_again(Core* core, Consumer* consumer, int64_t now, uint16_t sequence) noexcept nogil:
@@ -357,8 +325,8 @@ cdef void forward_again(Core* core, Consumer* consumer, int64_t now, uint16_t se
     if payload.router_rtx_type == NO_PAYLOAD:
         return
     read_extensions(producer.transport, found.data, &header, &view)
-    if send_rtp(core, consumer, now, &header, &view, found.data + header.header_len, <uint32_t>header.payload_len,
-                payload.router_rtx_type, consumer.rtx_ssrc, consumer.rtx_seq, header.timestamp + ts_offset, sequence):
+    if send_again(core, consumer, now, &header, &view, found.data + header.header_len, <uint32_t>header.payload_len,
+                  payload.router_rtx_type, header.timestamp + ts_offset, sequence):
         consumer.rtx_seq += 1
         consumer.counters.retransmitted += 1
         core.counters.retransmissions += 1

@@ -7,7 +7,7 @@ old or new, never torn) and names objects by handle: kind, generation and index.
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from rtp_core.cache cimport PacketCache, ResendGuard
-from rtp_core.ext cimport ExtMap
+from rtp_core.ext cimport ExtMap, ExtSlots, ExtView
 from rtp_core.keyframe cimport KeyframeThrottle
 from rtp_core.levels cimport LevelMeter, SpeakerSelector
 from rtp_core.nack cimport NackTracker
@@ -15,7 +15,7 @@ from rtp_core.reception cimport Reception
 from rtp_core.rewrite cimport Rewrite
 from rtp_core.ring cimport Bell, Ring
 from rtp_core.route cimport Limiter, Map64, Path
-from rtp_core.protect cimport SRTP_MAX_SSRCS, SrtpContext
+from rtp_core.protect cimport SRTP_MAX_SSRCS, SrtpContext, SrtpOut
 from rtp_core.twcc cimport TwccLog
 
 cdef enum:
@@ -65,6 +65,8 @@ cdef enum:
     SLOT_SIZE = 2048  # of a packet, in and out
     MAX_PACKET = 1900  # larger ones are not taken: room for extensions and the tag
     EVENT_SIZE = 2048
+    MAX_HELD = 64  # packets that are fanned out together
+    HEAD_ROOM = 512  # of an outgoing header with its extensions
     NEVER = 0x7FFFFFFFFFFFFFFF
 
 cdef struct Head:
@@ -175,6 +177,8 @@ cdef struct Producer:
     Producer* next_of_transport
     Producer* next_of_router
     Consumer* consumers
+    Held* first_held
+    Held* last_held
     uint8_t is_video
     uint8_t paused
     uint8_t started
@@ -219,6 +223,8 @@ cdef struct Consumer:
     uint32_t ssrc
     uint32_t rtx_ssrc  # 0: none
     uint16_t rtx_seq
+    SrtpOut* out  # once the first packet has been sealed; AES-GCM's
+    SrtpOut* rtx_out
     Rewrite rewrite
     ResendGuard guard
     uint8_t fir_seq
@@ -229,15 +235,36 @@ cdef struct Consumer:
     int64_t sr_at
     StreamCounters counters
 
+cdef struct Held:
+    # A packet that has come, until the batch it came with is fanned out. Points into the receiver's memory.
+    Producer* producer
+    Held* next
+    const uint8_t* body
+    uint32_t body_len  # 0: padding, which only takes a number
+    uint32_t timestamp
+    uint16_t sequence
+    uint8_t marker
+    uint8_t router_type
+    int flags  # keyframe's FRAME_*
+    ExtView view
+    # The outgoing header as written for the last consumer: the next one's differs in a few fields.
+    Router* head_router  # NULL: not written yet
+    uint8_t head_mid_len
+    int head_len
+    ExtSlots slots
+    uint8_t head[HEAD_ROOM]
+
 cdef struct OutPacket:
     Path path
     uint32_t size
     uint8_t* data
 
 cdef struct Outbox:
-    # What one step wants sent. Packets lie in slots of `arena`, in order. `flush` empties it.
+    # What one step wants sent. Packets lie in `arena` one behind the other, in order. `flush` empties it.
     OutPacket* packets
     uint8_t* arena
+    uint32_t size  # of the arena
+    uint32_t used
     uint32_t count
     uint32_t capacity
     void (*flush)(void* context, Outbox* out) noexcept nogil
@@ -268,6 +295,10 @@ cdef struct Counters:
     uint64_t duplicates
     uint64_t bad_rtcp
     uint64_t forwarded
+    uint64_t batches  # of packets that came together
+    uint64_t messages_in  # datagrams, or several coalesced
+    uint64_t messages_out  # datagrams, or several in one UDP_SEGMENT message
+    uint64_t segments_refused  # such messages that went out one by one after all
     uint64_t seal_failures
     uint64_t no_path
     uint64_t outbox_overflow
@@ -313,6 +344,10 @@ cdef struct Core:
     Router* first_router
     Limiter limiter
     Outbox out
+    Held held[MAX_HELD]
+    uint32_t held_count
+    Producer* holding[MAX_HELD]  # producers with held packets
+    uint32_t holding_count
     Counters counters
     uint64_t seed
     uint64_t random

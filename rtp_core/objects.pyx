@@ -84,7 +84,6 @@ cdef uint64_t random64(Core* core) noexcept nogil:
 
 cdef int core_init(Core* core, uint64_t seed, uint32_t scale, uint32_t out_packets) noexcept nogil:
     """`scale` transports, with routers, producers and consumers in proportion. -1: no memory."""
-    cdef uint32_t i
     memset(core, 0, sizeof(Core))
     core.seed = seed
     core.random = seed ^ <uint64_t>0xD1B54A32D192ED03
@@ -99,11 +98,10 @@ cdef int core_init(Core* core, uint64_t seed, uint32_t scale, uint32_t out_packe
     limiter_init(&core.limiter, 20, 40)
     core.out.capacity = out_packets
     core.out.packets = <OutPacket*>calloc(out_packets, sizeof(OutPacket))
+    core.out.size = out_packets * SLOT_SIZE
     core.out.arena = <uint8_t*>calloc(out_packets, SLOT_SIZE)
     if core.out.packets == NULL or core.out.arena == NULL:
         return -1
-    for i in range(out_packets):
-        core.out.packets[i].data = core.out.arena + <size_t>i * SLOT_SIZE
     if (
         slab_init(&core.routers, scale, sizeof(Router)) or slab_init(&core.transports, scale, sizeof(Transport))
         or slab_init(&core.producers, scale * 2, sizeof(Producer))

@@ -13,7 +13,7 @@ from rtp_core.commands cimport (
     ADD_CONSUMER, ADD_PRODUCER, ADD_ROUTER, ADD_TRANSPORT, KEYFRAME, PAUSE, REMOVE, RESUME, SEND_DTLS, SET_ICE,
     SET_SRTP, Command, commands_apply,
 )
-from rtp_core.demux cimport demux_receive, demux_tick
+from rtp_core.demux cimport demux_flush, demux_receive, demux_tick
 from rtp_core.ext cimport EXT_KINDS
 from rtp_core.ice cimport ice_channel_closed
 from rtp_core.objects cimport (
@@ -378,18 +378,25 @@ cdef class Pipeline:
                 return applied
 
     def receive(self, int64_t now_us, tuple remote, bytes data, *, uint32_t channel=0) -> None:
-        """`remote` is (16 bytes of address, port)."""
+        self.receive_batch(now_us, [(remote, channel, data)])
+
+    def receive_batch(self, int64_t now_us, list packets) -> None:
+        """What one system call brought: (remote, channel, datagram), of which `remote` is (16 bytes of address, port)."""
         cdef Path path
-        cdef uint8_t buffer[65536]
+        cdef bytearray memory = bytearray(b"".join([data for _, _, data in packets]) + b"\0")
+        cdef uint8_t* at = memory
         self.check_free()
-        memset(&path, 0, sizeof(Path))
-        if len(remote[0]) != 16 or len(data) > 65535:
-            raise ValueError("an address has 16 bytes, a packet at most 65535")
-        memcpy(path.remote.ip, PyBytes_AsString(remote[0]), 16)
-        path.remote.port = remote[1]
-        path.channel = channel
-        memcpy(buffer, PyBytes_AsString(data), len(data))
-        demux_receive(self.core, now_us, &path, buffer, <int>len(data))
+        for remote, channel, data in packets:
+            if len(remote[0]) != 16 or len(data) > 65535:
+                raise ValueError("an address has 16 bytes, a packet at most 65535")
+        for remote, channel, data in packets:
+            memset(&path, 0, sizeof(Path))
+            memcpy(path.remote.ip, PyBytes_AsString(remote[0]), 16)
+            path.remote.port = remote[1]
+            path.channel = channel
+            demux_receive(self.core, now_us, &path, at, <int>len(data))
+            at += <size_t>len(data)
+        demux_flush(self.core, now_us)
 
     def close_channel(self, uint32_t channel) -> None:
         self.check_free()
@@ -414,4 +421,5 @@ cdef class Pipeline:
                 PyBytes_FromStringAndSize(<char*>self.core.out.packets[i].data, self.core.out.packets[i].size),
             ))
         self.core.out.count = 0
+        self.core.out.used = 0
         return out

@@ -75,6 +75,9 @@ ctypedef struct SrtpContext:
 # refused as SRTP_REPLAY. Retransmissions go by RTX, or as a kept copy of the sealed bytes.
 cdef int srtp_seal_rtp(SrtpContext* ctx, uint8_t* data, int* len, int cap) noexcept nogil
 cdef int srtp_seal_rtcp(SrtpContext* ctx, uint8_t* data, int* len, int cap) noexcept nogil
+cdef inline bint srtp_is_gcm(const SrtpContext* ctx) noexcept nogil:
+    return ctx.profile != SRTP_AES128_CM_SHA1_80
+
 # The state of an outbound SSRC, made when it is new; NULL: no memory. Valid until it is forgotten.
 cdef SrtpOut* srtp_out(SrtpContext* ctx, uint32_t ssrc) noexcept nogil
 # As srtp_seal_rtp, for a stream that was found before: `header_len` bytes of header lie at `data`, the payload may

@@ -79,10 +79,6 @@ cdef bint is_rtcp(const uint8_t* data, int len) noexcept nogil:
     return len >= RTCP_HEADER_LEN and data[0] >> 6 == 2
 
 
-cdef inline bint is_gcm(const SrtpContext* ctx) noexcept nogil:
-    return ctx.profile != SRTP_AES128_CM_SHA1_80
-
-
 # --- sealing --------------------------------------------------------------------------------------------
 
 cdef SrtpOut* srtp_out(SrtpContext* ctx, uint32_t ssrc) noexcept nogil:
@@ -116,7 +112,7 @@ cdef int srtp_seal_apart(SrtpContext* ctx, SrtpOut* out, uint8_t* data, int head
     cdef int64_t index
     cdef int size = header_len + payload_len
     cdef int verdict
-    if not is_gcm(ctx):
+    if not srtp_is_gcm(ctx):
         if payload != data + header_len:
             memcpy(data + header_len, payload, payload_len)
         verdict = seal_old(protect, ctx.session_out, data, &size)
@@ -149,7 +145,7 @@ cdef int srtp_seal_rtp(SrtpContext* ctx, uint8_t* data, int* len, int cap) noexc
         return SRTP_NO_ROOM
     if ctx.profile == 0:
         return SRTP_NO_CONTEXT
-    return srtp_seal_apart(ctx, srtp_out(ctx, load32(data + 8)) if is_gcm(ctx) else NULL, data, header_len,
+    return srtp_seal_apart(ctx, srtp_out(ctx, load32(data + 8)) if srtp_is_gcm(ctx) else NULL, data, header_len,
                            data + header_len, len[0] - header_len, len)
 
 
@@ -163,7 +159,7 @@ cdef int srtp_seal_rtcp(SrtpContext* ctx, uint8_t* data, int* len, int cap) noex
         return SRTP_BAD
     if size > cap - ctx.rtcp_overhead:
         return SRTP_NO_ROOM
-    if not is_gcm(ctx):
+    if not srtp_is_gcm(ctx):
         return seal_old(protect_rtcp, ctx.session_out, data, len)
     if ctx.send.rtcp == NULL:
         return SRTP_NO_CONTEXT
@@ -236,7 +232,7 @@ cdef int srtp_open_rtp(SrtpContext* ctx, uint8_t* data, int* len) noexcept nogil
     if header_len < 0:
         return SRTP_BAD
     ssrc = load32(data + 8)
-    if not is_gcm(ctx):
+    if not srtp_is_gcm(ctx):
         return open_old(unprotect, ctx, ssrc, data, len)
     if ctx.receive.rtp == NULL:
         return SRTP_NO_CONTEXT
@@ -268,7 +264,7 @@ cdef int srtp_open_rtcp(SrtpContext* ctx, uint8_t* data, int* len) noexcept nogi
     if not is_rtcp(data, size):
         return SRTP_BAD
     ssrc = load32(data + 4)
-    if not is_gcm(ctx):
+    if not srtp_is_gcm(ctx):
         return open_old(unprotect_rtcp, ctx, ssrc, data, len)
     if ctx.receive.rtcp == NULL:
         return SRTP_NO_CONTEXT
@@ -306,13 +302,13 @@ cdef bint srtp_forget_in(SrtpContext* ctx, uint32_t ssrc) noexcept nogil:
     ctx.used[at] = ctx.used[ctx.ssrc_count]
     ctx.streams[ctx.ssrc_count] = NULL
     ctx.ssrc_last = 0
-    return is_gcm(ctx) or remove_stream(ctx.session_in, htonl(ssrc)) == STATUS_OK
+    return srtp_is_gcm(ctx) or remove_stream(ctx.session_in, htonl(ssrc)) == STATUS_OK
 
 
 cdef bint srtp_forget_out(SrtpContext* ctx, uint32_t ssrc) noexcept nogil:
     cdef SrtpOut** link = &ctx.first_out
     cdef SrtpOut* out
-    if not is_gcm(ctx):
+    if not srtp_is_gcm(ctx):
         return ctx.session_out != NULL and remove_stream(ctx.session_out, htonl(ssrc)) == STATUS_OK
     while link[0] != NULL:
         out = link[0]

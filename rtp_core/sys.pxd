@@ -8,6 +8,7 @@ cdef extern from "errno.h" nogil:
     int errno
     enum: EAGAIN
     enum: EINTR
+    enum: EIO
     enum: EMSGSIZE
     enum: ENOBUFS
 
@@ -15,6 +16,10 @@ cdef extern from "unistd.h" nogil:
     int close(int fd)
     ssize_t read(int fd, void* data, size_t size)
     ssize_t write(int fd, const void* data, size_t size)
+
+cdef extern from "sys/socket.h" nogil:
+    int shutdown(int fd, int how)
+    enum: SHUT_RDWR
 
 cdef extern from "sys/epoll.h" nogil:
     ctypedef union epoll_data:
@@ -54,13 +59,23 @@ cdef extern from *:
     #include <unistd.h>
     #include <stdint.h>
 
+    #ifndef SOL_UDP
+    #define SOL_UDP 17
+    #endif
+    #ifndef UDP_SEGMENT
+    #define UDP_SEGMENT 103
+    #endif
+    #ifndef UDP_GRO
+    #define UDP_GRO 104
+    #endif
+
     #define TDM_BATCH 64
 
     typedef struct {
         struct mmsghdr messages[TDM_BATCH];
         struct iovec parts[TDM_BATCH];
         struct sockaddr_in6 names[TDM_BATCH];
-        char control[TDM_BATCH][64] __attribute__((aligned(16)));
+        char control[TDM_BATCH][96] __attribute__((aligned(16)));
     } tdm_batch;
 
     static inline int64_t tdm_clock_us(int which) {
@@ -92,10 +107,10 @@ cdef extern from *:
         }
     }
 
-    /* Receives up to TDM_BATCH datagrams into slots of `slot` bytes. */
-    static inline int tdm_receive(int fd, tdm_batch *b, uint8_t *arena, int slot) {
+    /* Receives up to `count` messages into slots of `slot` bytes. */
+    static inline int tdm_receive(int fd, tdm_batch *b, uint8_t *arena, int count, int slot) {
         int i;
-        for (i = 0; i < TDM_BATCH; i++) {
+        for (i = 0; i < count; i++) {
             b->parts[i].iov_base = arena + (size_t)i * slot;
             b->parts[i].iov_len = slot;
             memset(&b->messages[i], 0, sizeof(b->messages[i]));
@@ -106,15 +121,17 @@ cdef extern from *:
             b->messages[i].msg_hdr.msg_control = b->control[i];
             b->messages[i].msg_hdr.msg_controllen = sizeof(b->control[i]);
         }
-        return recvmmsg(fd, b->messages, TDM_BATCH, MSG_DONTWAIT, NULL);
+        return recvmmsg(fd, b->messages, count, MSG_DONTWAIT, NULL);
     }
 
-    /* Size of message `i`, -1 when it was cut off; who sent it, and which address of ours was asked. */
+    /* Size of message `i`, -1 when it was cut off; who sent it, and which address of ours was asked. With UDP_GRO it
+       may be several datagrams of `*segment` bytes, of which the last may be shorter. */
     static inline int tdm_received(tdm_batch *b, int i, uint8_t *ip, uint16_t *port, uint32_t *scope,
-                                   uint8_t *local) {
+                                   uint8_t *local, int *segment) {
         struct msghdr *h = &b->messages[i].msg_hdr;
         struct cmsghdr *c;
         memset(local, 0, 16);
+        *segment = (int)b->messages[i].msg_len;
         tdm_read_name((struct sockaddr *)&b->names[i], ip, port, scope);
         for (c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
             if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
@@ -126,17 +143,24 @@ cdef extern from *:
                 struct in6_pktinfo info;
                 memcpy(&info, CMSG_DATA(c), sizeof(info));
                 memcpy(local, &info.ipi6_addr, 16);
+            } else if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_GRO) {
+                int size;
+                memcpy(&size, CMSG_DATA(c), sizeof(size));
+                if (size > 0)
+                    *segment = size;
             }
         }
         return h->msg_flags & MSG_TRUNC ? -1 : (int)b->messages[i].msg_len;
     }
 
-    /* Prepares message `i`. A `local` of zeros leaves the source to the kernel. */
-    static inline void tdm_prepare(tdm_batch *b, int i, uint8_t *data, uint32_t size, const uint8_t *ip, uint16_t port,
-                                   uint32_t scope, const uint8_t *local, int v4) {
+    /* Prepares message `i`: one datagram, or, with a `segment`, as many of that size as `size` holds. A `local` of
+       zeros leaves the source to the kernel. */
+    static inline void tdm_prepare(tdm_batch *b, int i, uint8_t *data, uint32_t size, uint16_t segment,
+                                   const uint8_t *ip, uint16_t port, uint32_t scope, const uint8_t *local, int v4) {
         struct msghdr *h = &b->messages[i].msg_hdr;
         struct cmsghdr *c = (struct cmsghdr *)b->control[i];
         static const uint8_t none[16] = {0};
+        h->msg_controllen = 0;
         memset(&b->messages[i], 0, sizeof(b->messages[i]));
         b->parts[i].iov_base = data;
         b->parts[i].iov_len = size;
@@ -158,6 +182,15 @@ cdef extern from *:
             memcpy(&to->sin6_addr, ip, 16);
             h->msg_namelen = sizeof(*to);
         }
+        if (segment) {
+            h->msg_control = b->control[i];
+            h->msg_controllen = CMSG_SPACE(sizeof(segment));
+            c->cmsg_level = SOL_UDP;
+            c->cmsg_type = UDP_SEGMENT;
+            c->cmsg_len = CMSG_LEN(sizeof(segment));
+            memcpy(CMSG_DATA(c), &segment, sizeof(segment));
+            c = (struct cmsghdr *)(b->control[i] + CMSG_SPACE(sizeof(segment)));
+        }
         if (memcmp(local, none, 16) == 0)
             return;
         h->msg_control = b->control[i];
@@ -165,7 +198,7 @@ cdef extern from *:
             struct in_pktinfo info;
             memset(&info, 0, sizeof(info));
             memcpy(&info.ipi_spec_dst, local + 12, 4);
-            h->msg_controllen = CMSG_SPACE(sizeof(info));
+            h->msg_controllen += CMSG_SPACE(sizeof(info));
             c->cmsg_level = IPPROTO_IP;
             c->cmsg_type = IP_PKTINFO;
             c->cmsg_len = CMSG_LEN(sizeof(info));
@@ -174,12 +207,23 @@ cdef extern from *:
             struct in6_pktinfo info;
             memset(&info, 0, sizeof(info));
             memcpy(&info.ipi6_addr, local, 16);
-            h->msg_controllen = CMSG_SPACE(sizeof(info));
+            h->msg_controllen += CMSG_SPACE(sizeof(info));
             c->cmsg_level = IPPROTO_IPV6;
             c->cmsg_type = IPV6_PKTINFO;
             c->cmsg_len = CMSG_LEN(sizeof(info));
             memcpy(CMSG_DATA(c), &info, sizeof(info));
         }
+    }
+
+    /* Does the kernel cut messages (4.18), and does it coalesce them for this socket (5.0)? */
+    static inline int tdm_can_segment(int fd) {
+        int value;
+        socklen_t size = sizeof(value);
+        return getsockopt(fd, SOL_UDP, UDP_SEGMENT, &value, &size) == 0;
+    }
+
+    static inline int tdm_coalesce(int fd, int on) {
+        return setsockopt(fd, SOL_UDP, UDP_GRO, &on, sizeof(on)) == 0;
     }
 
     static inline int tdm_send(int fd, tdm_batch *b, int from, int count) {
@@ -225,11 +269,13 @@ cdef extern from *:
         pass
     int64_t clock_us "tdm_clock_us"(int wall) noexcept nogil
     int poll_us "tdm_poll"(pollfd* fds, int count, int64_t timeout_us) noexcept nogil
-    int receive_batch "tdm_receive"(int fd, Batch* batch, uint8_t* arena, int slot) noexcept nogil
+    int receive_batch "tdm_receive"(int fd, Batch* batch, uint8_t* arena, int count, int slot) noexcept nogil
     int received_at "tdm_received"(Batch* batch, int i, uint8_t* ip, uint16_t* port, uint32_t* scope,
-                                   uint8_t* local) noexcept nogil
-    void prepare "tdm_prepare"(Batch* batch, int i, uint8_t* data, uint32_t size, const uint8_t* ip, uint16_t port,
-                               uint32_t scope, const uint8_t* local, int v4) noexcept nogil
+                                   uint8_t* local, int* segment) noexcept nogil
+    void prepare "tdm_prepare"(Batch* batch, int i, uint8_t* data, uint32_t size, uint16_t segment, const uint8_t* ip,
+                               uint16_t port, uint32_t scope, const uint8_t* local, int v4) noexcept nogil
+    bint can_segment "tdm_can_segment"(int fd) noexcept nogil
+    bint coalesce "tdm_coalesce"(int fd, bint on) noexcept nogil
     int send_batch "tdm_send"(int fd, Batch* batch, int first, int count) noexcept nogil
     int accept_one "tdm_accept"(int fd, uint8_t* ip, uint16_t* port, uint32_t* scope, uint8_t* local) noexcept nogil
     ssize_t write_two "tdm_write2"(int fd, const uint8_t* a, size_t a_size, const uint8_t* b,

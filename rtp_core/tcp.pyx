@@ -6,11 +6,11 @@ from libc.string cimport memcmp, memcpy, memmove, memset
 
 from rtp_core.ice cimport ice_channel_closed, ice_lookup
 from rtp_core.objects cimport MAX_PACKET, Core
-from rtp_core.demux cimport demux_receive
+from rtp_core.demux cimport demux_flush, demux_receive
 from rtp_core.rtp cimport load16, store16
 from rtp_core.sys cimport (
-    EAGAIN, EINTR, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, accept_one,
-    close, epoll_ctl, epoll_event, errno, read, write_two,
+    EAGAIN, EINTR, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, SHUT_RDWR,
+    accept_one, close, epoll_ctl, epoll_event, errno, read, shutdown, write_two,
 )
 
 cdef enum:
@@ -122,17 +122,16 @@ cdef bint take_frames(Core* core, TcpConnection* connection, int64_t now) noexce
     """All whole frames of the read buffer. False: nonsense, to be closed."""
     cdef uint32_t at = 0
     cdef uint32_t size
-    cdef int fd = connection.fd
     while connection.read_len - at >= 2:
         size = load16(connection.read_buffer + at)
         if size == 0 or size > MAX_PACKET:
+            demux_flush(core, now)
             return False
         if connection.read_len - at - 2 < size:
             break
         demux_receive(core, now, &connection.path, connection.read_buffer + at + 2, <int>size)
-        if connection.fd != fd:  # closed meanwhile
-            return True
         at += 2 + size
+    demux_flush(core, now)
     if at:
         connection.read_len -= at
         memmove(connection.read_buffer, connection.read_buffer + at, connection.read_len)
@@ -229,8 +228,8 @@ cdef bint tcp_send(Core* core, TcpTable* table, uint32_t channel, const uint8_t*
             connection.write_buffer = <uint8_t*>malloc(TCP_WRITE_SIZE)
             if connection.write_buffer == NULL:
                 core.counters.no_memory += 1
-                if sent:
-                    tcp_close(core, table, connection)  # a torn frame cannot be mended
+                if sent:  # a torn frame cannot be mended; epoll tells of the end, and it is closed there
+                    shutdown(connection.fd, SHUT_RDWR)
                 return False
         connection.blocked_us = now
         watch(table, index, EPOLL_CTL_MOD, True)

@@ -1,6 +1,6 @@
 """A WebRTC endpoint up to its keys: ICE (controlling) and DTLS over a socket of its own, under Trio.
 
-Afterwards the socket and the keys are the native driver's; `keep_alive` repeats the check that consent asks for.
+Afterwards socket and keys are the native driver's; `keep_alive` repeats the check that consent asks for.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A network of its own for measuring: addresses that answer while a call is set up, and then a sink behind them.
+"""A network of its own for measuring: addresses that answer while a call is set up, then a sink behind them.
 
-On plain loopback a sender also pays for the receiver's part of the kernel. `ifb0` drops what it is given at driver
-level and takes UDP_SEGMENT messages whole, so that only sending is measured.
+On plain loopback a sender also pays for the receiver's part of the kernel. `ifb0` drops what it is given at
+driver level and takes UDP_SEGMENT messages whole, so that only sending is measured.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _INSIDE = "TANDEM_BENCH_NETNS"
 
 
 def enter() -> None:
-    """Runs this program anew in a network namespace, unless it is in one. Ends the process when that is refused."""
+    """Runs this program anew in a network namespace, unless it is in one. OSError where that is refused."""
     if os.environ.get(_INSIDE) == "1":
         return
     flags = ["-n"] if os.geteuid() == 0 else ["-r", "-n"]
@@ -38,7 +38,7 @@ def prepare() -> None:
 
 
 def subscriber_address(index: int) -> str:
-    return f"10.9.{index >> 8}.{index & 255}" if index & 255 else f"10.9.{index >> 8}.0"
+    return f"10.9.{index >> 8}.{index & 255}"
 
 
 def sink(on: bool) -> None:

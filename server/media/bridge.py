@@ -91,6 +91,7 @@ class Media:
                 [one.fileno() for one in sockets.udp],
                 [one.fileno() for one in sockets.tcp],
                 tcp_connections=self.settings.max_tcp_connections,
+                offload=self.settings.udp_offload,
             )
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._run_engine, engine)

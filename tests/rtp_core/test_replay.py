@@ -13,9 +13,7 @@ WINDOW = 1024
 
 @given(
     st.lists(
-        st.one_of(
-            st.integers(0, 3000), st.integers(0, 1 << 20), st.sampled_from([0, 1023, 1024, 65535])
-        ),
+        st.one_of(st.integers(0, 3000), st.integers(0, 1 << 20), st.sampled_from([0, 1023, 1024, 65535])),
         max_size=300,
     )
 )
