@@ -14,7 +14,7 @@ from server.db.connection import Connection, rows_of
 from server.db.giving_way import run_giving_way
 from server.db.pool import Database
 
-BATCH = 500  # rows looked at in one transaction
+BATCH = 100  # rows looked at in one transaction: some 3 ms in which a writer of one of them waits
 
 # What an UPDATE sets in rows of before (`t`), $2 being what their new columns show; rows that somebody who
 # knows the columns has written since are not such rows.

@@ -15,7 +15,7 @@ from server.db import migrations
 from server.db.backfill import Progress, backfill
 from server.db.connection import Connection
 from server.db.errors import DatabaseRefused, MigrationError
-from server.db.migrations import migrate, rehearse, rollback, status
+from server.db.migrations import migrate, rollback, status
 from server.db.pool import Database, open_database
 from tests.db import expected_schema as expected
 from tests.db.test_schema import _columns, _indexes, _keys
@@ -105,7 +105,6 @@ async def test_writers_go_on_through_a_migration(empty_url: str) -> None:
         psql(empty_url, FILL)
         async with writing(empty_url) as writers:
             before = len(writers.written)
-            await rehearse(db)
             await migrate(db)
             during = len(writers.written) - before
             done = await backfill(db)
