@@ -50,3 +50,12 @@ def write(path: str | None, question: str, rows: list[dict[str, Any]]) -> None:
     if path:
         result = {"question": question, "machine": machine(), "arguments": sys.argv[1:], "rows": rows}
         Path(path).write_text(json.dumps(result, indent=1) + "\n")
+
+
+def faults(found: dict[str, float]) -> dict[str, float]:
+    """What a run of the driver must not have: empty when all packets were right."""
+    names = ("missing", "twice", "forged", "disorder", "stalls", "send_failures")
+    wrong = {name: found[name] for name in names if found[name]}
+    if not found["received"]:
+        wrong["received"] = 0
+    return wrong

@@ -1,0 +1,193 @@
+"""What both questions measure on: a sender and receivers around the bare loop, or around a Tandem server."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from bench.load import namespace
+from bench.load.cpu import spent, thread_times
+from bench.load.tandem import MID, MID_EXTENSION, PAYLOAD_TYPE, SSRC, TWCC_EXTENSION, Call
+from bench.native.bare import Bare
+from bench.native.driver import Driver
+from rtp_core.srtp import Profile, SrtpPair
+from tests.harness.server_process import ROOT, ServerProcess
+
+ENGINE_THREAD = "tandem-media"
+_GCM = Profile.AEAD_AES_128_GCM
+_SO_RCVBUFFORCE, _SO_SNDBUFFORCE, _SO_TIMESTAMPNS = 33, 32, 35
+_SOL_UDP, _UDP_GRO = 17, 104
+
+
+def _socket(stack: ExitStack, address: str) -> socket.socket:
+    one = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    one.setblocking(False)
+    one.bind((address, 0))
+    one.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 8 << 20)
+    one.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, 8 << 20)
+    return one
+
+
+@contextmanager
+def bare_stage(receivers: int, sinks: int, *, gso: bool, stamps: bool) -> Iterator[tuple[Driver, Bare]]:
+    """The loop's thread runs until the end of the block; its CPU time is known afterwards."""
+    up = secrets.token_bytes(28)
+    keys = [secrets.token_bytes(28) for _ in range(receivers + sinks)]
+    with ExitStack() as stack:
+        server, sender = _socket(stack, namespace.SERVER), _socket(stack, namespace.WITNESS)
+        listening = [_socket(stack, namespace.WITNESS) for _ in range(receivers)]
+        server.setsockopt(_SOL_UDP, _UDP_GRO, int(gso))
+        for one in listening:
+            one.setsockopt(_SOL_UDP, _UDP_GRO, int(not stamps))
+            one.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, int(stamps))
+        sender.connect(server.getsockname())
+        places = [one.getsockname() for one in listening]
+        places += [(namespace.subscriber_address(n), 40000) for n in range(1, sinks + 1)]
+        loop = Bare(
+            server.fileno(),
+            SrtpPair(_GCM, up, up),
+            [
+                (int(ipaddress.ip_address(host)), port, 77, key)
+                for (host, port), key in zip(places, keys, strict=True)
+            ],
+            gso=gso,
+            group=64,
+        )
+        opening = [
+            (one.fileno(), SrtpPair(_GCM, key, key)) for one, key in zip(listening, keys, strict=False)
+        ]
+        driver = Driver(
+            sender.fileno(),
+            SrtpPair(_GCM, up, up),
+            opening,
+            payload_type=96,
+            mid_id=1,
+            mid=b"1",
+            twcc_id=2,
+            ssrc=9,
+        )
+        thread = threading.Thread(target=loop.run)
+        thread.start()
+        try:
+            yield driver, loop
+        finally:
+            loop.stop()
+            thread.join()
+
+
+class Server(ServerProcess):
+    """With a signal that keeps its Trio thread busy: see bench.load.blockable."""
+
+    def start(self) -> Server:
+        command = [
+            sys.executable, "-m", "bench.load.blockable", "serve", "--dev", "--data-dir", str(self.data_dir),
+            "--http-port", str(self.http_port), "--media-port", str(self.media_port), *self._args,
+        ]  # fmt: skip
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=os.environ)
+        self._wait_until_ready()
+        return self
+
+    def forwarded(self) -> int:
+        """Packets that the server says it has forwarded since its start."""
+        with urllib.request.urlopen(self.url + "metrics", timeout=5) as answer:
+            found = re.search(r"^tandem_media_forwarded\S* (\S+)$", answer.read().decode(), re.M)
+        if found is None:
+            raise RuntimeError("the server's metrics name no forwarded packets")
+        return int(float(found[1]))
+
+
+    def must_be_silent(self) -> None:
+        """RuntimeError if Python answers: then nothing is blocked."""
+        try:
+            urllib.request.urlopen(self.url + "healthz", timeout=0.3).close()
+        except TimeoutError:
+            return
+        raise RuntimeError("the server's Trio thread answers while it ought to be blocked")
+
+
+@dataclass
+class Spent:
+    engine_ns: int = 0
+    process_ns: int = 0
+    forwarded: int = 0
+
+
+@dataclass
+class Stage:
+    server: Server
+    call: Call
+    driver: Driver
+
+    async def run(self, seconds: float, **how: float) -> tuple[dict[str, float], Spent]:
+        """Driver.run, and what it made the server spend."""
+        before, began = thread_times(self.server.pid), await trio.to_thread.run_sync(self.server.forwarded)
+        found = await trio.to_thread.run_sync(lambda: self.driver.run(seconds, **how))  # type: ignore[arg-type]
+        after, ended = thread_times(self.server.pid), await trio.to_thread.run_sync(self.server.forwarded)
+        return found, Spent(spent(before, after, ENGINE_THREAD), spent(before, after, ""), ended - began)
+
+
+@asynccontextmanager
+async def tandem_stage(
+    receivers: int, sinks: int, settings: list[str], *, stamps: bool
+) -> AsyncIterator[Stage]:
+    """A call with everybody connected, and media that has flowed to all of them."""
+    count = receivers + sinks
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        arguments = ["--announce", namespace.SERVER, "--log-level", "warning"]
+        for one in (
+            "call.policy=sfu",
+            f"call.max_participants={count + 10}",
+            f"http.max_connections_per_address={count + 100}",
+            *settings,
+        ):
+            arguments += ["--set", one]
+        server = Server(Path(name) / "data", *arguments)
+        await trio.to_thread.run_sync(server.start)
+        try:
+            async with Call(server.url, "bench") as call:
+                await call.publish(namespace.WITNESS)
+                for _ in range(receivers):
+                    await call.subscribe(namespace.WITNESS)
+                for n in range(1, sinks + 1):
+                    await call.subscribe(namespace.subscriber_address(n))
+                with trio.fail_after(60):
+                    await call.wait_media()
+                assert call.publisher is not None
+                source = call.publisher.endpoint
+                assert source.pair is not None
+                listening = []
+                for one in call.subscribers[:receivers]:
+                    assert one.endpoint.pair is not None
+                    one.endpoint.listen(gro=not stamps, stamps=stamps)
+                    listening.append((one.endpoint.socket.fileno(), one.endpoint.pair))
+                driver = Driver(
+                    source.socket.fileno(),
+                    source.pair,
+                    listening,
+                    payload_type=PAYLOAD_TYPE,
+                    mid_id=MID_EXTENSION,
+                    mid=MID,
+                    twcc_id=TWCC_EXTENSION,
+                    ssrc=SSRC,
+                )
+                call.keep_alive()
+                await trio.to_thread.run_sync(lambda: driver.run(0.5, packets=1, payload=200, fps=50))
+                yield Stage(server, call, driver)
+        finally:
+            await trio.to_thread.run_sync(server.stop)
