@@ -126,7 +126,9 @@ class _App:
             server_version=self._version,
             server_instance=secrets.token_hex(8),
         )
-        self._directory: Directory = Directory(call, media, storage.recorder, time.time)
+        self._directory: Directory = Directory(
+            call, media, storage.recorder, time.time, resumable=self._interrupted_call
+        )
         self._door = WebSocketDoor(self._directory, tokens.authenticate, config.limits, time.time)
         certificate, key = self._certificate()
         self._http = HttpServer(
@@ -183,6 +185,12 @@ class _App:
             ("GET", "/ws", _not_a_websocket),
         ]
         return Router(routes, fallback=StaticFiles(WEB))
+
+    def _interrupted_call(self, room_id: str) -> str | None:
+        resumed: str | None = self._storage.resumable(
+            room_id, at=time.time(), grace=self._config.call.resume_grace_s
+        )
+        return resumed
 
     def _database_state(self) -> str:
         recorder = self._storage.recorder

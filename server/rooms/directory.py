@@ -45,7 +45,10 @@ class Directory:
         media: MediaServer,
         recorder: Recorder,
         clock: Callable[[], float],  # Unix seconds
+        resumable: Callable[[str], str | None] = lambda room_id: None,
     ) -> None:
+        """`resumable` gives, once, the id of the call that a room had when the last server died just now."""
+        self._resumable = resumable
         self._settings = settings
         self._media = media
         self._recorder = recorder
@@ -212,7 +215,12 @@ class Directory:
                 return await self._enter(room, session, joiner, said.sdp)
             except Closed:  # it ended just now; the next call of this room begins
                 await room.finished.wait()
-        new = NewCall(call_id=ids.cuid(), room_id=said.room_id, call_type=said.call_type, initiator=joiner)
+        new = NewCall(
+            call_id=self._resumable(said.room_id) or ids.cuid(),
+            room_id=said.room_id,
+            call_type=said.call_type,
+            initiator=joiner,
+        )
         return self._open_room(session, new, said.sdp)
 
     async def _answer(self, session: Session, said: m.CallAnswer) -> m.CallResult:

@@ -146,7 +146,14 @@ class House:
         self.settings = settings
         self.media = FakeMedia()
         self.recorder = Recorder() if recorder is None else recorder
-        self.directory = Directory(settings, self.media, self.recorder, self.now)
+        self.interrupted: dict[str, str] = {}  # calls that the last server left open, by room
+        self.directory = Directory(
+            settings,
+            self.media,
+            self.recorder,
+            self.now,
+            resumable=lambda room_id: self.interrupted.pop(room_id, None),
+        )
 
     @staticmethod
     def now() -> float:

@@ -109,6 +109,16 @@ async def test_a_join_that_meets_the_end_begins_anew(house: House) -> None:
         assert states[0].call_id != first.call_id
 
 
+async def test_a_call_that_the_last_server_left_open_goes_on(house: House) -> None:
+    house.interrupted["room"] = "c-before"
+    ann, bob = house.client("ann"), house.client("bob")
+    assert (await ann.join()).call_id == "c-before"
+    assert (await bob.join()).call_id == "c-before"
+    await ann.ask("call.end")
+    await settle()
+    assert (await ann.join()).call_id != "c-before"
+
+
 async def test_other_rooms_are_other_calls(house: House) -> None:
     ann, bob = house.client("ann"), house.client("bob")
     one, two = await ann.join("one"), await bob.join("two")

@@ -92,10 +92,14 @@ async def create_call_session(
 
 
 async def start_call(connection: Connection, call_id: str, *, at: float) -> bool:
-    """The call is under way: ACTIVE, startedAt = at. False if it has ended. Raises `MissingRow`."""
+    """The call is under way: ACTIVE, startedAt = at unless it had begun. False if it has ended.
+
+    Raises `MissingRow`.
+    """
     tag = await connection.execute(
         """
-        UPDATE call_sessions SET status = 'ACTIVE', "startedAt" = $2, "updatedAt" = $2
+        UPDATE call_sessions
+           SET status = 'ACTIVE', "startedAt" = COALESCE("startedAt", $2), "updatedAt" = $2
          WHERE id = $1 AND status IN ('INITIATED', 'ACTIVE')
         """,
         call_id,

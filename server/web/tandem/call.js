@@ -292,7 +292,8 @@ export class Call {
       remote.moveTo(this.#remoteHooks());
     }
     before.#p2p.clear();
-    this.switches = before.switches;
+    // The server may go on with the same call, but it counts epochs anew.
+    this.switches = before.switches.map((one) => ({ ...one, callId: null }));
     before.remotes.clear();
     this.#later(ORPHAN_MS, () => this.#endLegacy());
   }
