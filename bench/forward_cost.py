@@ -67,6 +67,8 @@ def show(row: dict[str, Any]) -> None:
     line = f"{name:>10}  1 to {row['consumers']:<4} frames of {row['packets']:<2}"
     line += f" {row['ns']:8.0f} ns a packet"
     line += f"  {row['rate'] / 1000:8.0f} k/s  {row['busy']:4.0%} busy"
+    if "per_message" in row:
+        line += f"  {row['per_message']:4.1f} a message"
     if "ratio" in row:
         line += f"  {row['ratio']:5.2f} x the limit"
     print(line if not row["faults"] else f"{line}  NOT CLEAN: {row['faults']}", flush=True)
@@ -99,7 +101,8 @@ def bare(count: int, packets: int, seconds: float, *, gso: bool) -> dict[str, An
         namespace.sink(True)
         found = driver.run(seconds, **_how(packets))
         namespace.sink(False)
-    return {**_row("bare", count, packets, found, loop.cpu_ns, loop.forwarded), "gso": gso}
+    row = _row("bare", count, packets, found, loop.cpu_ns, loop.forwarded)
+    return {**row, "gso": gso, "per_message": loop.forwarded / max(1, loop.messages)}
 
 
 async def tandem(count: int, frames: list[int], seconds: float, settings: list[str]) -> list[dict[str, Any]]:
@@ -114,7 +117,9 @@ async def tandem(count: int, frames: list[int], seconds: float, settings: list[s
             found, cost = await stage.run(seconds, **_how(packets))
             namespace.sink(False)
             row = _row("tandem", count, packets, found, cost.engine_ns, cost.forwarded)
-            rows.append({**row, "ns_process": cost.process_ns / max(1, cost.forwarded)})
+            row["ns_process"] = cost.process_ns / max(1, cost.forwarded)
+            row["per_message"] = cost.forwarded / max(1, cost.messages)
+            rows.append(row)
     return rows
 
 

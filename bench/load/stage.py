@@ -55,8 +55,9 @@ def bare_stage(receivers: int, sinks: int, *, gso: bool, stamps: bool) -> Iterat
             one.setsockopt(_SOL_UDP, _UDP_GRO, int(not stamps))
             one.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, int(stamps))
         sender.connect(server.getsockname())
-        places = [one.getsockname() for one in listening]
-        places += [(namespace.subscriber_address(n), 40000) for n in range(1, sinks + 1)]
+        # As in the server, who came first is served last: a frame is through when the witness has it.
+        places = [(namespace.subscriber_address(n), 40000) for n in range(1, sinks + 1)]
+        places += [one.getsockname() for one in listening]
         loop = Bare(
             server.fileno(),
             SrtpPair(_GCM, up, up),
@@ -68,7 +69,7 @@ def bare_stage(receivers: int, sinks: int, *, gso: bool, stamps: bool) -> Iterat
             group=64,
         )
         opening = [
-            (one.fileno(), SrtpPair(_GCM, key, key)) for one, key in zip(listening, keys, strict=False)
+            (one.fileno(), SrtpPair(_GCM, key, key)) for one, key in zip(listening, keys[sinks:], strict=True)
         ]
         driver = Driver(
             sender.fileno(),
@@ -102,14 +103,17 @@ class Server(ServerProcess):
         self._wait_until_ready()
         return self
 
-    def forwarded(self) -> int:
-        """Packets that the server says it has forwarded since its start."""
+    def counters(self) -> tuple[int, int]:
+        """Packets forwarded and messages given to the kernel since its start, by the server's metrics."""
         with urllib.request.urlopen(self.url + "metrics", timeout=5) as answer:
-            found = re.search(r"^tandem_media_forwarded\S* (\S+)$", answer.read().decode(), re.M)
-        if found is None:
+            text = answer.read().decode()
+        found = [
+            re.search(rf"^tandem_media_{name}\S* (\S+)$", text, re.M)
+            for name in ("forwarded", "messages_out")
+        ]
+        if found[0] is None or found[1] is None:
             raise RuntimeError("the server's metrics name no forwarded packets")
-        return int(float(found[1]))
-
+        return int(float(found[0][1])), int(float(found[1][1]))
 
     def must_be_silent(self) -> None:
         """RuntimeError if Python answers: then nothing is blocked."""
@@ -125,6 +129,7 @@ class Spent:
     engine_ns: int = 0
     process_ns: int = 0
     forwarded: int = 0
+    messages: int = 0
 
 
 @dataclass
@@ -135,10 +140,15 @@ class Stage:
 
     async def run(self, seconds: float, **how: float) -> tuple[dict[str, float], Spent]:
         """Driver.run, and what it made the server spend."""
-        before, began = thread_times(self.server.pid), await trio.to_thread.run_sync(self.server.forwarded)
+        before, began = thread_times(self.server.pid), await trio.to_thread.run_sync(self.server.counters)
         found = await trio.to_thread.run_sync(lambda: self.driver.run(seconds, **how))  # type: ignore[arg-type]
-        after, ended = thread_times(self.server.pid), await trio.to_thread.run_sync(self.server.forwarded)
-        return found, Spent(spent(before, after, ENGINE_THREAD), spent(before, after, ""), ended - began)
+        after, ended = thread_times(self.server.pid), await trio.to_thread.run_sync(self.server.counters)
+        return found, Spent(
+            engine_ns=spent(before, after, ENGINE_THREAD),
+            process_ns=spent(before, after, ""),
+            forwarded=ended[0] - began[0],
+            messages=ended[1] - began[1],
+        )
 
 
 @asynccontextmanager

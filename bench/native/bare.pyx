@@ -44,6 +44,7 @@ cdef struct State:
     uint8_t* arena
     uint8_t* sealed
     int64_t forwarded
+    int64_t messages
     int64_t cpu_ns
     int64_t packets
     int stop
@@ -69,6 +70,7 @@ cdef void send_group(State* s, Packet* packets, int first, int last, int* queued
             at[0] += p.size + GCM_TAG
         net_prepare(s.out, queued[0], begin, <int>(at[0] - begin), packets[first].size + GCM_TAG, to.ip, to.port)
         queued[0] += 1
+        s.messages += 1
         s.forwarded += last - first
         if queued[0] == 32:
             net_send(s.fd, s.out, queued[0])
@@ -185,6 +187,10 @@ cdef class Bare:
     @property
     def forwarded(self) -> int:
         return self.s.forwarded
+
+    @property
+    def messages(self) -> int:
+        return self.s.messages
 
     @property
     def cpu_ns(self) -> int:
