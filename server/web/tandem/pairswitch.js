@@ -5,7 +5,7 @@
 
 const POLL_MS = 40;
 const AUDIO_POLL_MS = 60; // the browser renews its statistics every 50 ms at most
-const AUDIO_HEALTHY_MS = 60;
+const AUDIO_HEALTHY_MS = 280; // a joiner costs everybody processor time: nothing is lost by letting that pass
 const AUDIO_PATIENCE_MS = 1_500; // a lossy network never gets healthy: then playing at all is enough
 const SCREEN_PATIENCE_MS = 1_500; // a still screen may send its first frame late
 const FRAME_PATIENCE_MS = 150; // how long to wait for a frame to swap on, once all else is ready

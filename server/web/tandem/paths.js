@@ -2,7 +2,7 @@
 
 // A jitter buffer that has just begun knows nothing of the network and runs dry at its first hiccup, when it has just
 // become the only one that is heard. So it begins with a reserve, and gives it back once it has learnt.
-const AUDIO_RESERVE_MS = 80;
+const AUDIO_RESERVE_MS = 120;
 const LEARNT_AFTER_MS = 10_000;
 
 let nextId = 1;
