@@ -32,6 +32,10 @@ browsers:
 test: .stamp-test browsers
 	$(BIN)/python -m pytest $(ARGS)
 
+# What a packet costs and how long it takes; ARGS=--full for every size (docs/benchmarks.md).
+bench: .stamp-test
+	$(BIN)/python -m bench $(ARGS)
+
 # The whole fault suite of the database: 200 seeded cases; `make test` runs a short set of it.
 test-faults: .stamp-test
 	TANDEM_FAULT_CASES=200 $(BIN)/python -m pytest tests/faults $(ARGS)

@@ -258,7 +258,7 @@ def real_parts() -> Parts:
 
     def media(config: Config) -> Any:
         from server.media.bridge import Media
-        from server.media.settings import MediaSettings
+        from server.media.settings import DEFAULT_CODECS, MediaSettings
 
         return Media(
             MediaSettings(
@@ -266,6 +266,8 @@ def real_parts() -> Parts:
                 udp_port=config.media.port,
                 tcp_port=config.media.port if config.media.tcp else None,
                 announce=tuple(config.media.announce),
+                codecs=tuple(config.media.codecs) or DEFAULT_CODECS,
+                udp_offload=config.media.udp_offload,
             )
         )
 

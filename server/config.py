@@ -29,7 +29,9 @@ from server.signaling.settings import AuthSettings, LimitSettings
 Port = Annotated[int, Meta(ge=0, le=65_535, description="a port, 0 to 65535 (0: any free one)")]
 Addresses = Annotated[list[str], Meta(description="a list of IP addresses")]
 
-
+Codec = Annotated[
+    Literal["opus", "VP8", "VP9", "H264", "AV1"], Meta(description="opus, VP8, VP9, H264 or AV1")
+]
 RetentionDays = Annotated[int, Meta(ge=1, le=36_500, description="days, 1 to 36500, or empty")]
 
 
@@ -40,6 +42,8 @@ class MediaSettings(msgspec.Struct, frozen=True, kw_only=True):
     port: Port = 8444
     tcp: bool = True  # the fallback for clients whose UDP is blocked
     announce: Addresses = []  # public addresses for candidates; empty: this machine's own
+    codecs: list[Codec] = []  # that are forwarded, the preferred ones first; empty: all
+    udp_offload: bool = True  # UDP_GRO and UDP_SEGMENT, where the kernel has them
     ice_servers: list[IceServer] = []  # for clients, besides this server's own STUN
 
 
