@@ -91,85 +91,12 @@ def _stats(core: Pipeline, handle: int) -> StreamStats:
     )
 
 
-class Producer:
-    """Media that arrives. Closing it closes its consumers."""
+class _Stream:
+    """What producers and consumers have in common: an object of the core that can pause, and ends once."""
 
-    def __init__(
-        self,
-        transport: Transport,
-        handle: int,
-        *,
-        kind: MediaKind,
-        source: Source,
-        rtp: RtpParameters,
-        payloads: list[PayloadRow],
-    ) -> None:
+    def __init__(self, transport: Transport, handle: int, *, paused: bool) -> None:
         self.id = cuid()
         self.handle = handle
-        self.kind: MediaKind = kind
-        self.source: Source = source
-        self.mid = rtp.mid
-        self.transport = transport
-        self.cname = rtp.cname or transport.id
-        self.has_rtx = any(payload[2] != _NO_PAYLOAD for payload in payloads)
-        self.consumers: set[Consumer] = set()
-        self.paused = False
-        self.closed = False
-        self._core = transport.core
-        self._last = StreamStats()
-
-    def pause(self) -> None:
-        if not self.closed and not self.paused:
-            self.paused = True
-            self._core.pause(self.handle)
-
-    def resume(self) -> None:
-        if not self.closed and self.paused:
-            self.paused = False
-            self._core.resume(self.handle)
-
-    def request_keyframe(self) -> None:
-        if not self.closed and self.kind == "video":
-            self._core.request_keyframe(self.handle)
-
-    def stats(self) -> StreamStats:
-        """After closing: as they were then."""
-        if not self.closed:
-            self._last = _stats(self._core, self.handle)
-        return self._last
-
-    def close(self) -> None:
-        if self.closed:
-            return
-        self.stats()
-        self.closed = True
-        for consumer in list(self.consumers):
-            consumer.close()
-        self.transport.forget(self)
-        self._core.remove(self.handle)
-
-
-class Consumer:
-    """A producer's media on its way out of one transport."""
-
-    def __init__(
-        self,
-        transport: Transport,
-        producer: Producer,
-        handle: int,
-        *,
-        mid: str,
-        ssrc: int,
-        rtx_ssrc: int | None,
-        paused: bool,
-    ) -> None:
-        self.id = cuid()
-        self.handle = handle
-        self.producer: api.Producer = producer
-        self._source = producer
-        self.mid = mid
-        self.ssrc = ssrc
-        self.rtx_ssrc = rtx_ssrc
         self.transport = transport
         self.paused = paused
         self.closed = False
@@ -197,6 +124,66 @@ class Consumer:
             return
         self.stats()
         self.closed = True
+        self._detach()
+        self._core.remove(self.handle)
+
+    def _detach(self) -> None:
+        """Let go of what refers to it."""
+        raise NotImplementedError
+
+
+class Producer(_Stream):
+    """Media that arrives. Closing it closes its consumers."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        handle: int,
+        *,
+        kind: MediaKind,
+        source: Source,
+        rtp: RtpParameters,
+        payloads: list[PayloadRow],
+    ) -> None:
+        super().__init__(transport, handle, paused=False)
+        self.kind: MediaKind = kind
+        self.source: Source = source
+        self.mid = rtp.mid
+        self.cname = rtp.cname or transport.id
+        self.has_rtx = any(payload[2] != _NO_PAYLOAD for payload in payloads)
+        self.consumers: set[Consumer] = set()
+
+    def request_keyframe(self) -> None:
+        if not self.closed and self.kind == "video":
+            self._core.request_keyframe(self.handle)
+
+    def _detach(self) -> None:
+        for consumer in list(self.consumers):
+            consumer.close()
+        self.transport.forget(self)
+
+
+class Consumer(_Stream):
+    """A producer's media on its way out of one transport."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        producer: Producer,
+        handle: int,
+        *,
+        mid: str,
+        ssrc: int,
+        rtx_ssrc: int | None,
+        paused: bool,
+    ) -> None:
+        super().__init__(transport, handle, paused=paused)
+        self.producer: api.Producer = producer
+        self._source = producer
+        self.mid = mid
+        self.ssrc = ssrc
+        self.rtx_ssrc = rtx_ssrc
+
+    def _detach(self) -> None:
         self._source.consumers.discard(self)
         self.transport.forget(self)
-        self._core.remove(self.handle)
