@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from rtp_core.egress cimport egress_ready, send_rtcp
-from rtp_core.forward cimport find_producer, forward_again, make_room
+from rtp_core.forward cimport count_refused, find_producer, forward_again, make_room
 from rtp_core.objects cimport Consumer, Core, Producer, StreamCounters, Transport, slab_at, wake_at
 from rtp_core.reception cimport reception_jitter_ms, reception_sender_report
 from rtp_core.rewrite cimport rewrite_timestamp
@@ -16,7 +16,7 @@ from rtp_core.rtcp cimport (
 from rtp_core.rtcp_write cimport (
     rtcp_write_bye, rtcp_write_sdes, rtcp_write_sr,
 )
-from rtp_core.protect cimport SRTP_AUTH_FAIL, SRTP_OK, SRTP_REPLAY, srtp_open_rtcp
+from rtp_core.protect cimport SRTP_OK, srtp_open_rtcp
 from rtp_core.upstream cimport request_keyframe, write_receiver_reports
 
 cdef enum:
@@ -130,13 +130,7 @@ cdef void feedback_receive(Core* core, Transport* transport, int64_t now, uint8_
         return
     verdict = srtp_open_rtcp(transport.srtp, data, &size)
     if verdict != SRTP_OK:
-        transport.srtp_errors += 1
-        if verdict == SRTP_AUTH_FAIL:
-            core.counters.srtp_auth_failures += 1
-        elif verdict == SRTP_REPLAY:
-            core.counters.srtp_replays += 1
-        else:
-            core.counters.srtp_other += 1
+        count_refused(core, transport, verdict)
         return
     make_room(transport)
     while parts:

@@ -13,4 +13,6 @@ cdef bint bind_ssrc(Transport* transport, uint32_t ssrc, Producer* producer, bin
 cdef void unbind_ssrc(Transport* transport, uint32_t ssrc) noexcept nogil
 # An SSRC has been heard: where too many are known, one that nobody wants is forgotten.
 cdef void make_room(Transport* transport) noexcept nogil
+# SRTP or SRTCP that did not open, by its verdict.
+cdef void count_refused(Core* core, Transport* transport, int verdict) noexcept nogil
 cdef void unbind_producer(Transport* transport, Producer* producer) noexcept nogil

@@ -75,6 +75,16 @@ cdef void unbind_producer(Transport* transport, Producer* producer) noexcept nog
             i += 1
 
 
+cdef void count_refused(Core* core, Transport* transport, int verdict) noexcept nogil:
+    transport.srtp_errors += 1
+    if verdict == SRTP_AUTH_FAIL:
+        core.counters.srtp_auth_failures += 1
+    elif verdict == SRTP_REPLAY:
+        core.counters.srtp_replays += 1
+    else:
+        core.counters.srtp_other += 1
+
+
 cdef void make_room(Transport* transport) noexcept nogil:
     """Where SSRCs crowd, forget the one that has been silent longest and that no producer has.
 
@@ -186,13 +196,7 @@ cdef void forward_receive(Core* core, Transport* transport, int64_t now, uint8_t
         return
     verdict = srtp_open_rtp(transport.srtp, data, &size)
     if verdict != SRTP_OK:
-        transport.srtp_errors += 1
-        if verdict == SRTP_AUTH_FAIL:
-            core.counters.srtp_auth_failures += 1
-        elif verdict == SRTP_REPLAY:
-            core.counters.srtp_replays += 1
-        else:
-            core.counters.srtp_other += 1
+        count_refused(core, transport, verdict)
         return
     if rtp_parse(data, size, &header) != RTP_OK:
         core.counters.bad_rtp += 1

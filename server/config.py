@@ -21,13 +21,10 @@ import msgspec
 from msgspec import Meta
 
 from server.errors import ConfigError
-from server.http.settings import HttpSettings
+from server.http.settings import Addresses, HttpSettings, Port
 from server.session.settings import CallSettings
 from server.signaling.messages import IceServer
 from server.signaling.settings import AuthSettings, LimitSettings
-
-Port = Annotated[int, Meta(ge=0, le=65_535, description="a port, 0 to 65535 (0: any free one)")]
-Addresses = Annotated[list[str], Meta(description="a list of IP addresses")]
 
 Codec = Annotated[
     Literal["opus", "VP8", "VP9", "H264", "AV1"], Meta(description="opus, VP8, VP9, H264 or AV1")
