@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import http
 import urllib.parse
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -33,6 +33,7 @@ class Request:
     headers: Headers  # names in lower case
     peer: Peer
     body: bytes = b""
+    in_path: Mapping[str, str] = field(default_factory=dict)  # what the names in the route's path stand for
 
     def header(self, name: bytes) -> str | None:
         """The only value of that header, or None where it is missing or said more than once."""
@@ -94,24 +95,77 @@ def json(status: int, value: object) -> Response:
 
 
 Handler = Callable[[Request], Awaitable[Response]]
+NotAllowed = Callable[[Request, list[str]], Response]  # the request, and the methods that its path has
+
+
+def not_allowed(request: Request, methods: list[str]) -> Response:
+    return text(405, "Method not allowed.", [allow(methods)])
+
+
+def allow(methods: list[str]) -> tuple[bytes, bytes]:
+    return (b"allow", ", ".join(methods).encode())
 
 
 class Router:
-    """Exact paths and their methods first, then one fallback for GET and HEAD: the page's files.
+    """Paths and their methods; a folder's whole tree may be another handler's; the rest is the fallback's.
 
-    HEAD is answered as GET; the connection leaves the body out.
+    A part of a path such as `{callId}` stands for any text without a slash, found in `Request.in_path`. Exact
+    paths win over those. HEAD is answered as GET; the connection leaves the body out. The fallback takes GET
+    and HEAD: the page's files.
     """
 
-    def __init__(self, routes: Iterable[tuple[str, str, Handler]], fallback: Handler) -> None:
-        self._routes: dict[str, dict[str, Handler]] = {}
+    def __init__(
+        self,
+        routes: Iterable[tuple[str, str, Handler]],
+        fallback: Handler,
+        *,
+        below: Mapping[str, Handler] | None = None,  # by folder, such as "/api/"
+        not_allowed: NotAllowed = not_allowed,
+    ) -> None:
+        self._exact: dict[str, dict[str, Handler]] = {}
+        self._patterns: dict[tuple[str, ...], dict[str, Handler]] = {}
         for method, path, handler in routes:
-            self._routes.setdefault(path, {})[method] = handler
+            table = self._patterns.setdefault(tuple(path.split("/")), {}) if "{" in path else None
+            (self._exact.setdefault(path, {}) if table is None else table)[method] = handler
+        self._below = dict(below or {})
         self._fallback = fallback
+        self._not_allowed = not_allowed
 
     async def __call__(self, request: Request) -> Response:
-        methods = self._routes.get(request.path, {"GET": self._fallback})
-        handler = methods.get("GET" if request.method == "HEAD" else request.method)
-        if handler is None:
-            allow = sorted(methods) + (["HEAD"] if "GET" in methods else [])
-            return text(405, "Method not allowed.", [(b"allow", ", ".join(allow).encode())])
-        return await handler(request)
+        for folder, handler in self._below.items():
+            if request.path.startswith(folder):
+                return await handler(request)
+        methods, named = self._find(request)
+        found = methods.get("GET" if request.method == "HEAD" else request.method)
+        if found is None:
+            return self._not_allowed(request, sorted(methods) + (["HEAD"] if "GET" in methods else []))
+        return await found(replace(request, in_path=named) if named else request)
+
+    def _find(self, request: Request) -> tuple[dict[str, Handler], dict[str, str]]:
+        exact = self._exact.get(request.path)
+        if exact is not None:
+            return exact, {}
+        # Cut before it is unquoted: a quoted slash is part of a name.
+        parts = [
+            urllib.parse.unquote(part, errors="replace")
+            for part in request.target.partition("?")[0].split("/")
+        ]
+        for pattern, methods in self._patterns.items():
+            named = _match(pattern, parts)
+            if named is not None:
+                return methods, named
+        return {"GET": self._fallback}, {}
+
+
+def _match(pattern: tuple[str, ...], parts: list[str]) -> dict[str, str] | None:
+    if len(pattern) != len(parts):
+        return None
+    named = {}
+    for expected, part in zip(pattern, parts, strict=True):
+        if expected.startswith("{"):
+            if not part:
+                return None
+            named[expected[1:-1]] = part
+        elif expected != part:
+            return None
+    return named
