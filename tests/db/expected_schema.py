@@ -89,6 +89,7 @@ TABLES: dict[str, dict[str, Column]] = {
         "deviceInfo": (JSON, True, None),
         "updatedAt": (TIME, False, NOW),
         "leftReason": (TEXT, True, None),  # ours
+        "awaySeconds": (FLOAT, False, "0"),  # ours
     },
     # the model that CallParticipant.anonymousUser refers to
     "anonymous_participants": {
@@ -115,6 +116,60 @@ TABLES: dict[str, dict[str, Column]] = {
         "totalDataReceived": (BIG, True, None),
         "createdAt": (TIME, False, NOW),
         "updatedAt": (TIME, False, None),
+        "serverMetrics": (JSON, True, None),  # ours
+    },
+    # the models that CallSession.analytics, .recording and .transcriptions refer to; their columns are ours
+    "call_analytics": {
+        "id": (TEXT, False, None),
+        "callSessionId": (TEXT, False, None),
+        "outcome": (TEXT, False, None),
+        "answerSeconds": (FLOAT, True, None),
+        "totalParticipants": (INT, False, None),
+        "peakParticipants": (INT, False, None),
+        "joins": (INT, False, None),
+        "reconnections": (INT, False, None),
+        "participantSeconds": (FLOAT, False, None),
+        "p2pSeconds": (FLOAT, False, None),
+        "sfuSeconds": (FLOAT, False, None),
+        "modeChanges": (INT, False, None),
+        "avgSwitchSeconds": (FLOAT, True, None),
+        "maxVideoGapMs": (FLOAT, True, None),
+        "maxAudioGapMs": (FLOAT, True, None),
+        "qualityScore": (FLOAT, True, None),
+        "createdAt": (TIME, False, NOW),
+        "updatedAt": (TIME, False, NOW),
+    },
+    "call_recordings": {
+        "id": (TEXT, False, None),
+        "callSessionId": (TEXT, False, None),
+        "status": (TEXT, False, "'starting'::text"),
+        "format": (TEXT, True, None),
+        "fileKey": (TEXT, True, None),
+        "fileSize": (BIG, True, None),
+        "duration": (INT, True, None),
+        "startedBy": (TEXT, True, None),
+        "stoppedBy": (TEXT, True, None),
+        "startedAt": (TIME, True, None),
+        "endedAt": (TIME, True, None),
+        "error": (TEXT, True, None),
+        "metadata": (JSON, True, None),
+        "createdAt": (TIME, False, NOW),
+        "updatedAt": (TIME, False, NOW),
+    },
+    "call_transcriptions": {
+        "id": (TEXT, False, None),
+        "callSessionId": (TEXT, False, None),
+        "participantId": (TEXT, False, None),
+        "text": (TEXT, False, None),
+        "language": (TEXT, True, None),
+        "startedAt": (TIME, False, None),
+        "endedAt": (TIME, False, None),
+        "confidence": (FLOAT, True, None),
+        "isFinal": (BOOL, False, "true"),
+        "source": (TEXT, False, "'client'::text"),
+        "segmentId": (TEXT, True, None),
+        "createdAt": (TIME, False, NOW),
+        "updatedAt": (TIME, False, NOW),
     },
 }
 
@@ -147,6 +202,13 @@ INDEXES = INDEXES_FIRST | {
     ),
     # ours: finding a participant by a screen producer
     "call_participants_sfuScreenProducerId_idx": 'call_participants ("sfuScreenProducerId")',
+    # one analytics row and one recording of a call, as its relations say; transcriptions of a call in order
+    "call_analytics_callSessionId_key": 'UNIQUE call_analytics ("callSessionId")',
+    "call_recordings_callSessionId_key": 'UNIQUE call_recordings ("callSessionId")',
+    "call_recordings_status_idx": "call_recordings (status)",
+    "call_recordings_createdAt_idx": 'call_recordings ("createdAt")',
+    "call_transcriptions_callSessionId_startedAt_idx": 'call_transcriptions ("callSessionId", "startedAt")',
+    "call_transcriptions_participantId_idx": 'call_transcriptions ("participantId")',
 }
 
 CASCADE = "ON UPDATE CASCADE ON DELETE CASCADE"
@@ -171,6 +233,25 @@ KEYS = KEYS_FIRST | {
     ),
     "call_metrics_callSessionId_fkey": (
         f'FOREIGN KEY ("callSessionId") REFERENCES call_sessions(id) {CASCADE}'
+    ),
+    "call_analytics_pkey": "PRIMARY KEY (id)",
+    "call_recordings_pkey": "PRIMARY KEY (id)",
+    "call_transcriptions_pkey": "PRIMARY KEY (id)",
+    "call_analytics_callSessionId_fkey": (
+        f'FOREIGN KEY ("callSessionId") REFERENCES call_sessions(id) {CASCADE}'
+    ),
+    "call_recordings_callSessionId_fkey": (
+        f'FOREIGN KEY ("callSessionId") REFERENCES call_sessions(id) {CASCADE}'
+    ),
+    "call_transcriptions_callSessionId_fkey": (
+        f'FOREIGN KEY ("callSessionId") REFERENCES call_sessions(id) {CASCADE}'
+    ),
+    "call_transcriptions_participantId_fkey": (
+        f'FOREIGN KEY ("participantId") REFERENCES call_participants(id) {CASCADE}'
+    ),
+    "call_recordings_status_check": (
+        "CHECK ((status = ANY (ARRAY['starting'::text, 'recording'::text, 'processing'::text, "
+        "'ready'::text, 'failed'::text, 'deleted'::text])))"
     ),
     "call_sessions_mode_check": "CHECK ((mode = ANY (ARRAY['p2p'::text, 'sfu'::text])))",  # ours
 }
@@ -217,4 +298,15 @@ VIEWS = {
         "deviceInfo",
         "updatedAt",
     ],
+    # the other models, as far as they are named
+    **{
+        view: ["_id" if name == "id" else name for name in TABLES[table] if name != "serverMetrics"]
+        for view, table in {
+            "CallMetrics": "call_metrics",
+            "CallAnalytics": "call_analytics",
+            "CallRecording": "call_recordings",
+            "CallTranscription": "call_transcriptions",
+            "AnonymousParticipant": "anonymous_participants",
+        }.items()
+    },
 }

@@ -20,6 +20,7 @@ OURS = {
     "server_instances",
     "change_streams",
     "participant_aliases",
+    "recording_leftovers",
 }
 
 

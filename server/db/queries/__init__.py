@@ -4,6 +4,7 @@ Each function is a unit of work for `Database.run(function, ...)` and takes its 
 back as dictionaries under the columns' own names, times as aware datetimes in UTC. `at` is Unix seconds.
 """
 
+from server.db.queries.analytics import analytics_summary, call_analytics, refresh_call_analytics
 from server.db.queries.calls import (
     call_by_id,
     call_by_sfu_room,
@@ -26,33 +27,66 @@ from server.db.queries.participants import (
     update_participant_status,
 )
 from server.db.queries.people import ensure_guest, ensure_user, save_user
+from server.db.queries.recordings import (
+    create_recording,
+    delete_recording,
+    fail_recording,
+    finish_recording,
+    forget_leftover,
+    list_recordings,
+    recording_by_id,
+    recording_leftovers,
+    recording_of_call,
+    update_recording_status,
+)
 from server.db.queries.switches import active_sfu_calls, record_gaps, switch_to_p2p, switch_to_sfu
+from server.db.queries.transcriptions import (
+    add_transcription,
+    delete_transcriptions,
+    transcriptions_of_call,
+)
 
 __all__ = [
     "NewParticipant",
     "active_sfu_calls",
     "add_participant",
+    "add_transcription",
+    "analytics_summary",
+    "call_analytics",
     "call_by_id",
     "call_by_sfu_room",
     "call_history",
     "call_metrics",
     "calls_of_user",
     "create_call_session",
+    "create_recording",
+    "delete_recording",
+    "delete_transcriptions",
     "end_call",
     "ensure_guest",
     "ensure_user",
+    "fail_recording",
+    "finish_recording",
+    "forget_leftover",
     "leave_call",
+    "list_recordings",
     "mode_transition_stats",
     "participant_by_producer",
     "record_gaps",
+    "recording_by_id",
+    "recording_leftovers",
+    "recording_of_call",
+    "refresh_call_analytics",
     "save_user",
     "start_call",
     "switch_to_p2p",
     "switch_to_sfu",
+    "transcriptions_of_call",
     "update_call_metrics",
     "update_call_status",
     "update_participant_media",
     "update_participant_quality",
     "update_participant_sfu_data",
     "update_participant_status",
+    "update_recording_status",
 ]

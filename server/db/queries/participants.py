@@ -17,7 +17,7 @@ from server.db.queries.people import ensure_guest, ensure_user
 from server.db.times import moment
 
 # The row that a participant id ($1) stands for.
-_ROW = 'COALESCE((SELECT a."participantId" FROM participant_aliases a WHERE a.id = $1), $1)'
+ROW = 'COALESCE((SELECT a."participantId" FROM participant_aliases a WHERE a.id = $1), $1)'
 
 
 class NewParticipant(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +68,8 @@ async def add_participant(
             $7, CASE WHEN $6 THEN $7::timestamptz END, $8, $9, NOT $8, $9, $10, $7)
         ON CONFLICT {_arbiter(participant)} DO UPDATE
            SET role = excluded.role, status = excluded.status,
+               "awaySeconds" = p."awaySeconds" + COALESCE(
+                   GREATEST(0, extract(epoch FROM excluded."joinedAt" - p."leftAt")), 0),
                "leftAt" = CASE WHEN $6 THEN COALESCE(p."leftAt", excluded."leftAt") END, "leftReason" = NULL,
                "audioEnabled" = excluded."audioEnabled", "videoEnabled" = excluded."videoEnabled",
                "screenShareEnabled" = false,
@@ -116,7 +118,7 @@ async def update_participant_status(
         f"""
         UPDATE call_participants
            SET status = CASE WHEN "leftAt" IS NULL THEN $2 ELSE status END, "updatedAt" = $3
-         WHERE id = {_ROW}
+         WHERE id = {ROW}
         """,
         participant_id,
         status,
@@ -146,7 +148,7 @@ async def update_participant_media(
                "wasMuted" = "wasMuted" OR NOT COALESCE($2, true),
                "hadVideo" = "hadVideo" OR COALESCE($3, false),
                "updatedAt" = $6
-         WHERE id = {_ROW}
+         WHERE id = {ROW}
         """,
         participant_id,
         audio_enabled,
@@ -163,7 +165,7 @@ async def update_participant_quality(
 ) -> None:
     """Stores the latest quality metrics. Raises `MissingRow`."""
     tag = await connection.execute(
-        f'UPDATE call_participants SET "qualityMetrics" = $2, "updatedAt" = $3 WHERE id = {_ROW}',
+        f'UPDATE call_participants SET "qualityMetrics" = $2, "updatedAt" = $3 WHERE id = {ROW}',
         participant_id,
         metrics,
         moment(at),
@@ -181,13 +183,13 @@ async def update_participant_sfu_data(connection: Connection, ids: SfuIds, *, at
         WITH call AS (
             SELECT s.id FROM call_sessions s
              WHERE s.mode = 'sfu'
-               AND s.id = (SELECT p."callSessionId" FROM call_participants p WHERE p.id = {_ROW})
+               AND s.id = (SELECT p."callSessionId" FROM call_participants p WHERE p.id = {ROW})
                FOR SHARE
         )
         UPDATE call_participants p
            SET "sfuSendTransportId" = $2, "sfuRecvTransportId" = $3, "sfuAudioProducerId" = $4,
                "sfuVideoProducerId" = $5, "sfuScreenProducerId" = $6, "updatedAt" = $7
-          FROM call WHERE p.id = {_ROW} AND p."callSessionId" = call.id
+          FROM call WHERE p.id = {ROW} AND p."callSessionId" = call.id
         """,
         ids.participant_id,
         ids.send_transport_id,
@@ -210,7 +212,7 @@ async def leave_call(
            SET "leftReason" = CASE WHEN "leftAt" IS NULL THEN $3 ELSE "leftReason" END, status = 'left',
                "screenShareEnabled" = false, "leftAt" = COALESCE("leftAt", GREATEST("joinedAt", $2)),
                "updatedAt" = $2
-         WHERE id = {_ROW}
+         WHERE id = {ROW}
         """,
         participant_id,
         moment(at),
