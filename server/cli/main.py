@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from server.cli import doctor, serve, token
+from server.cli import bench, doctor, serve, token
 from server.cli import version as version_command
 from server.cli.settings import add_settings_everywhere, settings_from
 from server.errors import ConfigError
@@ -22,7 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="tandem", description="A self-hosted video-call server.", allow_abbrev=False
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (serve, token, doctor, version_command):
+    for module in (serve, token, doctor, bench, version_command):
         module.add_parser(commands)
     db.add_parser(commands)
     add_settings_everywhere(commands.choices["db"])
@@ -39,9 +39,12 @@ def _run_db(args: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = build_parser().parse_args(argv)
-    run: Callable[[argparse.Namespace], int] = args.run
+    words = sys.argv[1:] if argv is None else argv
     try:
+        if words[:1] == ["bench"]:
+            return bench.run(words[1:])
+        args = build_parser().parse_args(words)
+        run: Callable[[argparse.Namespace], int] = args.run
         return run(args)
     except ConfigError as error:
         print(f"tandem: {error}", file=sys.stderr)

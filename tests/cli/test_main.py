@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,3 +81,13 @@ def test_db_takes_settings_on_both_sides(place: str, tmp_path: Path) -> None:
     args = build_parser().parse_args(command)
     assert (args.data_dir, args.database_url) == (str(tmp_path), "postgresql://x")
     assert args.set == []
+
+
+def test_bench_is_the_suite_with_its_own_options() -> None:
+    command = [sys.executable, "-m", "server", "bench"]
+    asked = subprocess.run([*command, "--help"], capture_output=True, text=True, check=False)
+    assert asked.returncode == 0
+    assert "--compare OLD.json" in asked.stdout
+    wrong = subprocess.run([*command, "nosuch"], capture_output=True, text=True, check=False)
+    assert wrong.returncode == 2
+    assert "no such question: nosuch" in wrong.stderr

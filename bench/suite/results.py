@@ -1,0 +1,53 @@
+"""A run of the suite as a file: the machine, and each question's rows. Older files stay readable."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+FORMAT = 1
+
+
+@dataclass(slots=True)
+class Answer:
+    """What one question found. `status` is its exit status: not 0 where a packet was wrong or it failed."""
+
+    arguments: list[str]
+    seconds: float
+    status: int
+    rows: list[Row]
+    said: str = ""  # the last lines it printed, where it failed
+
+
+@dataclass(slots=True)
+class Run:
+    machine: dict[str, Any]
+    which: str  # quick or full
+    seconds: float = 0.0
+    answers: dict[str, Answer] = field(default_factory=dict)
+
+    def rows(self, question: str, **wanted: Any) -> list[Row]:
+        """The rows of a question that have these values; none where it was not asked."""
+        answer = self.answers.get(question)
+        if answer is None:
+            return []
+        return [row for row in answer.rows if all(row.get(key) == value for key, value in wanted.items())]
+
+
+def save(run: Run, path: Path) -> None:
+    path.write_text(json.dumps({"format": FORMAT, **asdict(run)}, indent=1) + "\n")
+
+
+def load(path: Path) -> Run:
+    """ValueError where the file is no run of this suite."""
+    try:
+        found = json.loads(path.read_text())
+        if found["format"] != FORMAT:
+            raise ValueError(f"{path}: written by another version of the suite (format {found['format']})")
+        answers = {name: Answer(**answer) for name, answer in found["answers"].items()}
+        return Run(found["machine"], found["which"], found["seconds"], answers)
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: is no result of the suite: {error!r}") from error
