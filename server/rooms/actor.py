@@ -20,8 +20,9 @@ from server.rooms.inbox import Inbox
 from server.rooms.session import Session
 from server.rooms.sfu import Sfu
 from server.session import effects as fx
-from server.session.call import Call, NewCall
+from server.session.call import Call
 from server.session.lifecycle import Event
+from server.session.opening import NewCall
 from server.session.participants import Joiner
 from server.session.settings import CallSettings
 from server.session.switch import SfuRoom
@@ -48,12 +49,17 @@ class Hall(Protocol):
 
 
 class Room:
-    """A room and its call, from the first participant to the end. Also the router's listener."""
+    """A room and its call, from its opening to the end. Also the router's listener.
+
+    `session` is of the one who opens it by entering it, who gets `opened`; None: it is opened ahead.
+    """
+
+    opened: m.CallResult
 
     def __init__(
         self,
         new: NewCall,
-        session: Session,
+        session: Session | None,
         sdp: str | None,
         *,
         settings: CallSettings,
@@ -82,9 +88,11 @@ class Room:
                 m.MediaPath(list(settings.media_addresses), media.udp_port, media.tcp_port),
                 clock(),
             )
-            self._admit(session, self.call.participant_of(new.initiator.key) or "")
+            if session is not None:
+                self._admit(session, self.call.participant_of(session.user_key) or "")
             self._carry_out()
-            self.opened = m.CallResult(self.snapshot(session), self._publish(session, sdp))
+            if session is not None:
+                self.opened = m.CallResult(self.snapshot(session), self._publish(session, sdp))
             self._reconcile()
         except BaseException:
             self._close()

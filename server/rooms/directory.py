@@ -16,8 +16,9 @@ from server.rooms.actor import Recorder, Room
 from server.rooms.inbox import Closed
 from server.rooms.requests import DONE, HANDLERS, check_size, handle
 from server.rooms.session import Session, Sink
-from server.session.call import NewCall
 from server.session.identity import Identity
+from server.session.opening import NewCall
+from server.session.overview import Overview, overview
 from server.session.participants import Joiner
 from server.session.settings import CallSettings
 from server.signaling import messages as m
@@ -191,11 +192,7 @@ class Directory:
         invite = [user for user in said.invite if user != session.identity.user_id]
         if invite and not (grants.start or grants.admin):
             raise ClientError("forbidden", "your token has no grant to ring others", field="invite")
-        there = self._rooms.get(said.room_id)
-        if there is not None:
-            raise ClientError(
-                "bad_state", "this room has a call: join it", field="roomId", callId=there.call.id
-            )
+        self._check_empty(said.room_id)
         joiner = self._joiner(session, said.audio_enabled, said.video_enabled)
         new = NewCall(
             call_id=ids.cuid(),
@@ -205,7 +202,7 @@ class Directory:
             invite=invite,
             settings=said.settings,
         )
-        return self._open_room(session, new, said.sdp)
+        return self._open_room(new, session, said.sdp).opened
 
     async def _join(self, session: Session, said: m.CallJoin) -> m.CallResult:
         self._check_room(session, said.room_id)
@@ -221,7 +218,7 @@ class Directory:
             call_type=said.call_type,
             initiator=joiner,
         )
-        return self._open_room(session, new, said.sdp)
+        return self._open_room(new, session, said.sdp).opened
 
     async def _answer(self, session: Session, said: m.CallAnswer) -> m.CallResult:
         room = self._ringing(session, said.call_id)
@@ -244,7 +241,7 @@ class Directory:
     async def _enter(self, room: Room, session: Session, joiner: Joiner, sdp: str | None) -> m.CallResult:
         return await room.ask(lambda: room.join(session, joiner, sdp))
 
-    def _open_room(self, session: Session, new: NewCall, sdp: str | None) -> m.CallResult:
+    def _open_room(self, new: NewCall, session: Session | None = None, sdp: str | None = None) -> Room:
         if self._draining or self._actors is None:
             raise ClientError("draining", "the server is about to stop: reconnect in a moment")
         if len(self._rooms) >= self._settings.max_rooms:
@@ -261,7 +258,7 @@ class Directory:
         )
         self._rooms[room.room_id] = self._calls[room.call.id] = room
         self._actors.start_soon(self._act, room, name=f"room {room.room_id}")
-        return room.opened
+        return room
 
     async def _act(self, room: Room) -> None:
         log.info("call_began", room=room.room_id, call=room.call.id)
@@ -271,6 +268,13 @@ class Directory:
             del self._rooms[room.room_id], self._calls[room.call.id]
             room.finished.set()
         log.info("call_over", room=room.room_id, call=room.call.id, status=room.call.status)
+
+    def _check_empty(self, room_id: str) -> None:
+        there = self._rooms.get(room_id)
+        if there is not None:
+            raise ClientError(
+                "bad_state", "this room has a call: join it", field="roomId", callId=there.call.id
+            )
 
     def _check_room(self, session: Session, room_id: str) -> None:
         grants = session.identity.grants
@@ -298,6 +302,48 @@ class Directory:
             publish=identity.grants.publish or identity.grants.admin,
             device=session.device,
         )
+
+    # ---- from outside of the calls: what applications see and do ----------------------------------------
+
+    def open_ahead(self, new: NewCall) -> Overview:
+        """Open a call that nobody has entered yet. ClientError: `bad_state`, `room_limit`, `too_large`,
+        `draining`."""
+        check_size(new.settings, "settings")
+        self._check_empty(new.room_id)
+        return overview(self._open_room(new).call)
+
+    def live(self) -> list[Overview]:
+        """Every call that is not over, in the order in which they began."""
+        return [overview(room.call) for room in self._rooms.values() if not room.call.over]
+
+    def live_call(self, call_id: str) -> Overview | None:
+        room = self._calls.get(call_id)
+        return None if room is None or room.call.over else overview(room.call)
+
+    async def close(self, call_id: str, *, ended_by: str | None, reason: str | None = None) -> bool:
+        """End a call for everybody; False: it is over already, or was never here."""
+        return await self._from_outside(
+            call_id, lambda room: room.call.close(self._clock(), ended_by=ended_by, reason=reason)
+        )
+
+    async def expel(self, call_id: str, participant_id: str) -> bool:
+        """Take a participant out of a call; False: they are not in it."""
+        try:
+            return await self._from_outside(
+                call_id, lambda room: room.call.expel(participant_id, self._clock())
+            )
+        except ClientError:  # not_in_call
+            return False
+
+    async def _from_outside(self, call_id: str, act: Callable[[Room], None]) -> bool:
+        room = self._calls.get(call_id)
+        if room is None:
+            return False
+        try:
+            await room.ask(lambda: act(room))
+        except Closed:
+            return False
+        return True
 
     # ---- the end --------------------------------------------------------------------------------------
 

@@ -6,8 +6,6 @@ takes `now` (Unix seconds). ClientError refuses an event, and then nothing has c
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from server.db import changes
@@ -26,26 +24,20 @@ from server.session.effects import (
 )
 from server.session.lifecycle import Event, Lifecycle
 from server.session.metrics import CallMetrics
+from server.session.opening import Ahead, NewCall, created
 from server.session.participants import Joiner, Participant, Participants
 from server.session.ringing import Ringing
-from server.session.settings import CallSettings
+from server.session.settings import CallSettings, Policy
 from server.session.switch import SfuRoom, Switch
 from server.signaling import messages as m
-
-
-class NewCall(msgspec.Struct, frozen=True, kw_only=True):
-    call_id: str
-    room_id: str
-    call_type: m.CallTypeName
-    initiator: Joiner
-    invite: list[str] = []  # user ids to ring; with none the call is ACTIVE at once
-    settings: dict[str, Any] | None = None
 
 
 class Call:
     def __init__(
         self, new: NewCall, settings: CallSettings, router: SfuRoom, media: m.MediaPath, now: float
     ) -> None:
+        if new.policy is not None:
+            settings = msgspec.structs.replace(settings, policy=new.policy)
         self.id = new.call_id
         self.room_id = new.room_id
         self.call_type: m.CallTypeName = new.call_type
@@ -56,7 +48,12 @@ class Call:
         self._people = Participants()
         self._users_seen: set[str] = set()
         self._metrics = CallMetrics()
-        self._lifecycle = Lifecycle("INITIATED" if new.invite else "ACTIVE")
+        ahead = new.initiator if isinstance(new.initiator, Ahead) else None
+        self.opened_at = now
+        self.initiator_id = new.initiator.user_id
+        self._lifecycle = Lifecycle("INITIATED" if new.invite or ahead else "ACTIVE")
+        self._answered_by = 2 if new.invite else 1  # so many present make it ACTIVE
+        self._wait_until = None if ahead is None else now + ahead.wait_s  # for those who are to come
         self._empty_since: float | None = None
         self._switch = Switch(
             call_id=self.id,
@@ -67,25 +64,14 @@ class Call:
             emit=self._out.append,
         )
         sfu = self._switch.mode == "sfu"
-        self._see_user(new.initiator, now)
-        self._persist(
-            changes.CallCreated(
-                at=now,
-                call_id=self.id,
-                room_id=self.room_id,
-                call_type=self.call_type,
-                status=self._lifecycle.status,
-                mode=self._switch.mode,
-                initiator_id=new.initiator.user_id,
-                settings=new.settings,
-                sfu_room_id=router.id if sfu else None,
-                sfu_rtp_capabilities=router.rtp_capabilities if sfu else None,
-            )
-        )
+        if ahead is None or ahead.name:
+            self._see_user(new.initiator, now)
+        self._persist(created(new, self.status, self.mode, router if sfu else None, now))
         if sfu:
             self._out.append(Forward(True))
-        if not new.invite:
+        if self.status == "ACTIVE":
             self._start(now)
+        ring_until = self._wait_until or now + settings.ring_timeout_s
         self._ringing = Ringing(
             m.Incoming(
                 call_id=self.id,
@@ -93,13 +79,16 @@ class Call:
                 call_type=self.call_type,
                 from_name=new.initiator.name,
                 from_user_id=new.initiator.user_id,
-                expires_at=round((now + settings.ring_timeout_s) * 1000),
+                expires_at=round(ring_until * 1000),
             ),
             invite=new.invite,
-            until=now + settings.ring_timeout_s,
+            until=ring_until,
             emit=self._out.append,
         )
-        self.join(new.initiator, now)
+        if isinstance(new.initiator, Ahead):
+            self._people.expect_host(new.initiator.user_id)
+        else:
+            self.join(new.initiator, now)
 
     # ---- what it is -----------------------------------------------------------------------------------
 
@@ -116,8 +105,26 @@ class Call:
         return self._lifecycle.over
 
     @property
+    def epoch(self) -> int:
+        """The newest that was committed."""
+        return self._switch.committed
+
+    @property
+    def policy(self) -> Policy:
+        return self._settings.policy
+
+    @property
     def participant_ids(self) -> tuple[str, ...]:
         return self._people.ids()
+
+    @property
+    def participants(self) -> list[m.ParticipantInfo]:
+        return [one.info() for one in self._people]
+
+    @property
+    def rung(self) -> list[str]:
+        """The user ids of those who have neither answered nor declined yet."""
+        return self._ringing.still()
 
     def participant_of(self, key: str) -> str | None:
         """The person's participant id, if present."""
@@ -141,12 +148,12 @@ class Call:
             room_id=self.room_id,
             call_type=self.call_type,
             status=self.status,
-            mode=self._switch.mode,
-            epoch=self._switch.committed,
+            mode=self.mode,
+            epoch=self.epoch,
             participant_id=participant_id,
-            participants=[one.info() for one in self._people],
+            participants=self.participants,
             media=self._media,
-            policy=self._settings.policy,
+            policy=self.policy,
             started_at=_ms(self.started_at),
             pending_epoch=self._switch.pending() if pending else None,
             pending_offer=offer,
@@ -167,6 +174,8 @@ class Call:
             due.append((self._ringing.until, "ring"))
         if self._empty_since is not None:
             due.append((self._empty_since + self._settings.empty_grace_s, "empty"))
+        if self._wait_until is not None:
+            due.append((self._wait_until, "wait"))
         switch = self._switch.next_timeout(now)
         if switch is not None:
             due.append(switch)
@@ -189,25 +198,13 @@ class Call:
             self._remove(before, "replaced", now, dismiss=before.session_id != joiner.session_id)
         self._see_user(joiner, now)
         one = self._people.add(joiner, now)
-        self._persist(
-            changes.ParticipantJoined(
-                at=now,
-                participant_id=one.id,
-                call_id=self.id,
-                user_id=one.user_id,
-                anonymous_id=one.anonymous_id,
-                name=one.name,
-                role=one.role,
-                audio_enabled=one.audio_enabled,
-                video_enabled=one.video_enabled,
-                device_info=one.device,
-            )
-        )
+        self._persist(one.joined(self.id, now))
         self._empty_since = None
         self._metrics.present(list(self._people.ids()))
         self._tell_others(one, "participant.joined", m.ParticipantEvent(one.info()))
         self._ringing.answered(joiner.user_id, joiner.session_id)
-        if len(self._people) == 2 and self._lifecycle.apply(Event.ANSWERED):
+        if len(self._people) == self._answered_by and self._lifecycle.apply(Event.ANSWERED):
+            self._wait_until = None
             self._start(now)
             self._tell_others(one, "call.updated", self._updated())
         self._out.append(OpenPeer(one.id, joiner.publish))
@@ -220,9 +217,21 @@ class Call:
         self._remove(self._one(participant_id), reason, now)
         self._settle(now)
 
+    def expel(self, participant_id: str, now: float) -> None:
+        """Somebody with the right to it takes a participant out of the call, for whom it is then over."""
+        one = self._one(participant_id)
+        self._out.append(
+            NotifySession(one.session_id, "call.ended", m.CallOver(self.id, "removed", self.status))
+        )
+        self.leave(participant_id, now, reason="removed")
+
     def end(self, participant_id: str, now: float) -> None:
         """End the call for everybody; the caller has checked the grant."""
-        self._finish(Event.ENDED, now, ended_by=self._one(participant_id).user_id)
+        self.close(now, ended_by=self._one(participant_id).user_id)
+
+    def close(self, now: float, *, ended_by: str | None, reason: str | None = None) -> None:
+        """End the call from outside of it; `reason` in an application's own word."""
+        self._finish(Event.ENDED, now, ended_by, reason)
 
     def reject(self, user_id: str, session_id: str, now: float) -> None:
         """An invited user declines, for all of its devices."""
@@ -371,6 +380,8 @@ class Call:
             self._ringing.stop("missed")
             if self.status == "INITIATED":
                 self._finish(Event.RING_TIMEOUT, now)
+        if self._wait_until is not None and self._wait_until <= now:
+            self._finish(Event.RING_TIMEOUT, now)
         if self._empty_since is not None and self._empty_since + self._settings.empty_grace_s <= now:
             self._finish(Event.EMPTIED, now)
         self._settle(now)
@@ -379,10 +390,12 @@ class Call:
         """The server ends the call: SERVER_SHUTDOWN or SERVER_ERROR."""
         self._finish(event, now)
 
-    def _finish(self, event: Event, now: float, ended_by: str | None = None) -> None:
+    def _finish(
+        self, event: Event, now: float, ended_by: str | None = None, reason: str | None = None
+    ) -> None:
         if not self._lifecycle.apply(event):
             return
-        reason = self._lifecycle.end_reason or ""
+        reason = reason or self._lifecycle.end_reason or ""
         self._ringing.stop("missed" if event is Event.RING_TIMEOUT else "cancelled")
         self._persist(self._metrics.change(self.id, now))
         status = self._lifecycle.end_status
@@ -413,10 +426,10 @@ class Call:
             self._out.append(Dismiss(one.session_id))
         self._switch.left(one.id, now)
         if len(self._people) == 0 and reason != "replaced":
-            if self.status == "INITIATED":
-                self._finish(Event.CANCELLED, now)
-            else:
+            if self.status != "INITIATED":
                 self._empty_since = now
+            elif self._wait_until is None:  # else it was opened ahead, and waits on
+                self._finish(Event.CANCELLED, now)
 
     def _one(self, participant_id: str) -> Participant:
         one = self._people.get(participant_id)
@@ -434,7 +447,7 @@ class Call:
         self._persist(changes.ParticipantStatusChanged(at=now, participant_id=one.id, status=one.status))
         self._tell_others(one, "participant.updated", m.ParticipantEvent(one.info()))
 
-    def _see_user(self, joiner: Joiner, now: float) -> None:
+    def _see_user(self, joiner: Joiner | Ahead, now: float) -> None:
         if joiner.user_id is not None and joiner.user_id not in self._users_seen:
             self._users_seen.add(joiner.user_id)
             self._persist(

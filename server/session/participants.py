@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from server import ids
-from server.db.changes import SfuIds
+from server.db.changes import ParticipantJoined, SfuIds
 from server.signaling.messages import ParticipantInfo, ParticipantStatusName
 
 Role = Literal["host", "participant"]
@@ -59,6 +59,20 @@ class Participant:
             return "reconnecting"
         return "connected" if self.connected else "connecting"
 
+    def joined(self, call_id: str, now: float) -> ParticipantJoined:
+        return ParticipantJoined(
+            at=now,
+            participant_id=self.id,
+            call_id=call_id,
+            user_id=self.user_id,
+            anonymous_id=self.anonymous_id,
+            name=self.name,
+            role=self.role,
+            audio_enabled=self.audio_enabled,
+            video_enabled=self.video_enabled,
+            device_info=self.device,
+        )
+
     def info(self) -> ParticipantInfo:
         return ParticipantInfo(
             participant_id=self.id,
@@ -101,6 +115,11 @@ class Participants:
 
     def away_ids(self) -> tuple[str, ...]:
         return tuple(one.id for one in self if one.away)
+
+    def expect_host(self, key: str | None) -> None:
+        """This person is the host, whoever comes first."""
+        if key is not None:
+            self._ids[key] = ids.cuid()
 
     def add(self, joiner: Joiner, now: float) -> Participant:
         """A record for a person who is not present. The first person of a call is its host, for good."""

@@ -32,6 +32,9 @@ class Ringing:
     def rings(self, user_id: str) -> bool:
         return self._invitees.get(user_id) is _Invitee.RINGS
 
+    def still(self) -> list[str]:
+        return [user_id for user_id in self._invitees if self.rings(user_id)]
+
     def invited(self, user_id: str) -> bool:
         return user_id in self._invitees
 
@@ -49,7 +52,7 @@ class Ringing:
 
     def stop(self, reason: str) -> None:
         """Nobody rings any more."""
-        for user_id in [user for user in self._invitees if self.rings(user)]:
+        for user_id in self.still():
             self._silence(user_id, _Invitee.MISSED, reason, None)
         self.until = None
 

@@ -8,7 +8,8 @@ import msgspec
 
 from server.db import changes
 from server.session import effects as fx
-from server.session.call import Call, NewCall
+from server.session.call import Call
+from server.session.opening import NewCall
 from server.session.participants import Joiner
 from server.session.settings import CallSettings
 from server.session.switch import SfuRoom
