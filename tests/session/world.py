@@ -9,7 +9,7 @@ import msgspec
 from server.db import changes
 from server.session import effects as fx
 from server.session.call import Call
-from server.session.opening import NewCall
+from server.session.opening import Ahead, NewCall
 from server.session.participants import Joiner
 from server.session.settings import CallSettings
 from server.session.switch import SfuRoom
@@ -194,11 +194,12 @@ class Client:
 class World:
     def __init__(
         self,
-        first: Joiner | None = None,
+        first: Joiner | Ahead | None = None,
         *,
         settings: CallSettings | None = None,
         invite: list[str] | None = None,
         call_type: m.CallTypeName = "VIDEO",
+        **more: Any,
     ) -> None:
         self.now = START
         self.settings = settings or CallSettings()
@@ -211,13 +212,19 @@ class World:
         self.forwarding = False
         initiator = first or joiner("ann")
         new = NewCall(
-            call_id="call", room_id="room", call_type=call_type, initiator=initiator, invite=invite or []
+            call_id="call",
+            room_id="room",
+            call_type=call_type,
+            initiator=initiator,
+            invite=invite or [],
+            **more,
         )
         self.call = Call(new, self.settings, ROUTER, m.MediaPath(["192.0.2.1"], 8444, 8444), self.now)
         self._known = 0
-        pid = self.call.participant_of(initiator.key)
-        assert pid is not None
-        self.clients[pid] = Client(self.call.snapshot(pid))
+        if isinstance(initiator, Joiner):
+            pid = self.call.participant_of(initiator.key)
+            assert pid is not None
+            self.clients[pid] = Client(self.call.snapshot(pid))
         self.run()
 
     # ---- driving --------------------------------------------------------------------------------------
