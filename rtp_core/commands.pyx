@@ -6,6 +6,7 @@ from libc.string cimport memcpy, memset
 
 from rtp_core.atomic cimport peek32
 from rtp_core.cache cimport cache_free, cache_init, guard_init
+from rtp_core.deadlines cimport NEVER, deadline_init, deadline_set
 from rtp_core.egress cimport send_plain
 from rtp_core.ext cimport EXT_KINDS, ext_map_set
 from rtp_core.feedback cimport send_bye
@@ -15,7 +16,7 @@ from rtp_core.keyframe cimport keyframe_init
 from rtp_core.levels cimport level_init, speaker_init
 from rtp_core.nack cimport NackTracker, nack_init
 from rtp_core.objects cimport (
-    DIRTY_REMOVED, KIND_CONSUMER, KIND_PRODUCER, KIND_ROUTER, KIND_TRANSPORT, NEVER, NO_PAYLOAD, Consumer, Core,
+    DIRTY_REMOVED, KIND_CONSUMER, KIND_PRODUCER, KIND_ROUTER, KIND_TRANSPORT, NO_PAYLOAD, Consumer, Core,
     Head, Producer, Router, Transport, kind_of, mark, random64, slab_at, slab_get, wake_at,
 )
 from rtp_core.reception cimport reception_init
@@ -80,11 +81,7 @@ cdef void add_router(Core* core, int64_t now, const Command* command) noexcept n
         if command.body.router.ext_ids[kind]:
             ext_map_set(&router.ext_out, kind, command.body.router.ext_ids[kind])
     speaker_init(&router.speaker)
-    router.levels_due = NEVER
-    router.next = core.first_router
-    if router.next != NULL:
-        router.next.previous = router
-    core.first_router = router
+    deadline_init(&router.timer, router, KIND_ROUTER)
 
 
 cdef void add_transport(Core* core, int64_t now, const Command* command) noexcept nogil:
@@ -102,13 +99,13 @@ cdef void add_transport(Core* core, int64_t now, const Command* command) noexcep
     transport.own_ssrc = command.body.transport.own_ssrc
     transport.selected = -1
     transport.rtt_us = -1
-    transport.due_us = NEVER
+    deadline_init(&transport.timer, transport, KIND_TRANSPORT)
     transport.report_due = now + core.settings.report_us
     transport.twcc_out = 1
-    transport.next = core.first_transport
-    if transport.next != NULL:
-        transport.next.previous = transport
-    core.first_transport = transport
+    transport.next_of_router = router.transports
+    if transport.next_of_router != NULL:
+        transport.next_of_router.previous_of_router = transport
+    router.transports = transport
     if ice_register(core, transport) != 0:
         core.counters.no_memory += 1
     wake_at(core, transport, transport.report_due)
@@ -157,10 +154,11 @@ cdef void add_producer(Core* core, int64_t now, const Command* command) noexcept
     transport.producers = producer
     if not producer.is_video:
         producer.next_of_router = transport.router.producers
+        if producer.next_of_router != NULL:
+            producer.next_of_router.previous_of_router = producer
         transport.router.producers = producer
-        if transport.router.levels_due == NEVER:
-            transport.router.levels_due = now + core.settings.levels_us
-            wake_at(core, transport, transport.router.levels_due)
+        if transport.router.timer.due == NEVER:
+            deadline_set(&core.deadlines, &transport.router.timer, now + core.settings.levels_us)
     if wanted.ssrc and bind_ssrc(transport, wanted.ssrc, producer, False):
         producer.ssrc = wanted.ssrc
     if wanted.rtx_ssrc and bind_ssrc(transport, wanted.rtx_ssrc, producer, True):
@@ -199,8 +197,12 @@ cdef void add_consumer(Core* core, int64_t now, const Command* command) noexcept
     consumer.counters.rtt_us = -1
     consumer.counters.measured_us = now
     consumer.next_of_producer = producer.consumers
+    if consumer.next_of_producer != NULL:
+        consumer.next_of_producer.previous_of_producer = consumer
     producer.consumers = consumer
     consumer.next_of_transport = transport.consumers
+    if consumer.next_of_transport != NULL:
+        consumer.next_of_transport.previous_of_transport = consumer
     transport.consumers = consumer
     if map_set(&core.by_ssrc, (<uint64_t>transport.head.index << 32) | consumer.ssrc, consumer.head.index) != 0:
         core.counters.no_memory += 1
@@ -211,17 +213,27 @@ cdef void add_consumer(Core* core, int64_t now, const Command* command) noexcept
 
 
 cdef void unlink_from_producer(Consumer* consumer) noexcept nogil:
-    cdef Consumer** link
-    if consumer.producer != NULL:
-        link = &consumer.producer.consumers
-        while link[0] != consumer:
-            link = &link[0].next_of_producer
-        link[0] = consumer.next_of_producer
-        consumer.producer = NULL
+    if consumer.producer == NULL:
+        return
+    if consumer.previous_of_producer != NULL:
+        consumer.previous_of_producer.next_of_producer = consumer.next_of_producer
+    else:
+        consumer.producer.consumers = consumer.next_of_producer
+    if consumer.next_of_producer != NULL:
+        consumer.next_of_producer.previous_of_producer = consumer.previous_of_producer
+    consumer.producer = NULL
+
+
+cdef void unlink_from_transport(Consumer* consumer) noexcept nogil:
+    if consumer.previous_of_transport != NULL:
+        consumer.previous_of_transport.next_of_transport = consumer.next_of_transport
+    else:
+        consumer.transport.consumers = consumer.next_of_transport
+    if consumer.next_of_transport != NULL:
+        consumer.next_of_transport.previous_of_transport = consumer.previous_of_transport
 
 
 cdef void remove_consumer(Core* core, Consumer* consumer) noexcept nogil:
-    cdef Consumer** link = &consumer.transport.consumers
     cdef uint64_t base = <uint64_t>consumer.transport.head.index << 32
     send_bye(core, consumer)
     if consumer.transport.srtp != NULL:
@@ -229,9 +241,7 @@ cdef void remove_consumer(Core* core, Consumer* consumer) noexcept nogil:
         if consumer.rtx_ssrc:
             srtp_forget_out(consumer.transport.srtp, consumer.rtx_ssrc)
     unlink_from_producer(consumer)
-    while link[0] != consumer:
-        link = &link[0].next_of_transport
-    link[0] = consumer.next_of_transport
+    unlink_from_transport(consumer)
     map_remove(&core.by_ssrc, base | consumer.ssrc)
     if consumer.rtx_ssrc:
         map_remove(&core.by_ssrc, base | consumer.rtx_ssrc)
@@ -244,10 +254,12 @@ cdef void remove_producer(Core* core, Producer* producer) noexcept nogil:
         link = &link[0].next_of_transport
     link[0] = producer.next_of_transport
     if not producer.is_video:
-        link = &producer.transport.router.producers
-        while link[0] != producer:
-            link = &link[0].next_of_router
-        link[0] = producer.next_of_router
+        if producer.previous_of_router != NULL:
+            producer.previous_of_router.next_of_router = producer.next_of_router
+        else:
+            producer.transport.router.producers = producer.next_of_router
+        if producer.next_of_router != NULL:
+            producer.next_of_router.previous_of_router = producer.previous_of_router
     while producer.consumers != NULL:  # they stay, silent, until they are removed themselves
         unlink_from_producer(producer.consumers)
     unbind_producer(producer.transport, producer)
@@ -267,29 +279,20 @@ cdef void remove_transport(Core* core, Transport* transport) noexcept nogil:
     free(transport.twcc)
     transport.twcc = NULL
     transport.srtp = NULL
-    if transport.previous != NULL:
-        transport.previous.next = transport.next
+    deadline_set(&core.deadlines, &transport.timer, NEVER)
+    if transport.previous_of_router != NULL:
+        transport.previous_of_router.next_of_router = transport.next_of_router
     else:
-        core.first_transport = transport.next
-    if transport.next != NULL:
-        transport.next.previous = transport.previous
+        transport.router.transports = transport.next_of_router
+    if transport.next_of_router != NULL:
+        transport.next_of_router.previous_of_router = transport.previous_of_router
     vanish(core, &transport.head)
 
 
 cdef void remove_router(Core* core, Router* router) noexcept nogil:
-    cdef Transport* transport = core.first_transport
-    cdef Transport* following
-    while transport != NULL:
-        following = transport.next
-        if transport.router == router:
-            remove_transport(core, transport)
-        transport = following
-    if router.previous != NULL:
-        router.previous.next = router.next
-    else:
-        core.first_router = router.next
-    if router.next != NULL:
-        router.next.previous = router.previous
+    while router.transports != NULL:
+        remove_transport(core, router.transports)
+    deadline_set(&core.deadlines, &router.timer, NEVER)
     vanish(core, &router.head)
 
 

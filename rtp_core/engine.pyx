@@ -10,9 +10,10 @@ from libc.string cimport memset
 
 from rtp_core.atomic cimport exchange32, peek32
 from rtp_core.commands cimport commands_apply
+from rtp_core.deadlines cimport NEVER
 from rtp_core.demux cimport demux_flush, demux_receive, demux_tick
 from rtp_core.egress cimport egress_flush
-from rtp_core.objects cimport NEVER, SLOT_SIZE, Core, OutPacket, Outbox
+from rtp_core.objects cimport SLOT_SIZE, Core, OutPacket, Outbox
 from rtp_core.pipeline cimport Pipeline
 from rtp_core.ring cimport bell_answer, bell_ring, ring_used
 from rtp_core.route cimport Path

@@ -6,8 +6,9 @@ Nothing else makes an address known: DTLS, RTP and RTCP from an address without 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
+from rtp_core.deadlines cimport NEVER
 from rtp_core.objects cimport (
-    DIRTY_STATE, ICE_CONNECTED, ICE_DISCONNECTED, ICE_FAILED, ICE_NEW, MAX_PATHS, NEVER, SLOT_SIZE, Core,
+    DIRTY_STATE, ICE_CONNECTED, ICE_DISCONNECTED, ICE_FAILED, ICE_NEW, MAX_PATHS, SLOT_SIZE, Core,
     IceCredentials, IcePath, Transport, mark, slab_at, wake_at,
 )
 from rtp_core.egress cimport egress_push, egress_slot

@@ -7,6 +7,7 @@ old or new, never torn) and names objects by handle: kind, generation and index.
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from rtp_core.cache cimport PacketCache, ResendGuard
+from rtp_core.deadlines cimport Deadline, Deadlines, deadline_hasten
 from rtp_core.ext cimport ExtMap, ExtSlots, ExtView
 from rtp_core.keyframe cimport KeyframeThrottle
 from rtp_core.levels cimport LevelMeter, SpeakerSelector
@@ -67,7 +68,6 @@ cdef enum:
     EVENT_SIZE = 2048
     MAX_HELD = 64  # packets that are fanned out together
     HEAD_ROOM = 512  # of an outgoing header with its extensions
-    NEVER = 0x7FFFFFFFFFFFFFFF
 
 cdef struct Head:
     uint64_t handle  # 0: the place is free
@@ -123,18 +123,17 @@ cdef struct StreamCounters:
 cdef struct Router:
     Head head
     ExtMap ext_out  # ids that consumers get
+    Transport* transports
     Producer* producers  # audio only: those with levels
     SpeakerSelector speaker
-    int64_t levels_due  # NEVER: no audio producer
+    Deadline timer  # of the next levels
     uint8_t was_loud  # the last levels told were not all silence
-    Router* next
-    Router* previous
 
 cdef struct Transport:
     Head head
     Router* router
-    Transport* next
-    Transport* previous
+    Transport* next_of_router
+    Transport* previous_of_router
     # ICE
     IceCredentials current
     IceCredentials former  # before a restart; ufrag_len 0: none
@@ -157,7 +156,7 @@ cdef struct Transport:
     int64_t twcc_due
     uint16_t twcc_out
     int64_t report_due
-    int64_t due_us  # the earliest of all its timers
+    Deadline timer  # the earliest of all that it waits for
     uint32_t rrtr_ssrc  # of the last receiver reference time (RFC 3611), 0: none
     uint32_t rrtr_ntp
     int64_t rrtr_at
@@ -176,6 +175,7 @@ cdef struct Producer:
     Transport* transport
     Producer* next_of_transport
     Producer* next_of_router
+    Producer* previous_of_router
     Consumer* consumers
     Held* first_held
     Held* last_held
@@ -211,7 +211,9 @@ cdef struct Consumer:
     Producer* producer  # NULL once that is gone
     Transport* transport
     Consumer* next_of_producer
+    Consumer* previous_of_producer
     Consumer* next_of_transport
+    Consumer* previous_of_transport
     uint8_t is_video
     uint8_t paused
     uint8_t waiting  # for a key frame
@@ -340,8 +342,7 @@ cdef struct Core:
     Map64 by_ufrag
     Map64 by_path
     Map64 by_ssrc  # (transport index, SSRC) -> consumer index
-    Transport* first_transport
-    Router* first_router
+    Deadlines deadlines  # of routers and transports
     Limiter limiter
     Outbox out
     Held held[MAX_HELD]
@@ -352,7 +353,6 @@ cdef struct Core:
     uint64_t seed
     uint64_t random
     int64_t wall_offset_us  # wall clock - monotonic clock
-    int64_t next_due
     uint8_t scratch[SLOT_SIZE]
 
 cdef int slab_init(Slab* slab, uint32_t capacity, uint32_t item_size) noexcept nogil
@@ -373,7 +373,4 @@ cdef inline int kind_of(uint64_t handle) noexcept nogil:
 
 cdef inline void wake_at(Core* core, Transport* transport, int64_t when) noexcept nogil:
     # The transport has something to do at `when`.
-    if when < transport.due_us:
-        transport.due_us = when
-    if when < core.next_due:
-        core.next_due = when
+    deadline_hasten(&core.deadlines, &transport.timer, when)

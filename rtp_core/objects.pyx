@@ -6,6 +6,7 @@ from libc.string cimport memset
 
 from rtp_core.atomic cimport fetch_or32
 from rtp_core.cache cimport cache_free
+from rtp_core.deadlines cimport deadlines_free, deadlines_init
 from rtp_core.ring cimport bell_ring, ring_claim, ring_free, ring_init, ring_publish
 from rtp_core.route cimport limiter_init, map_free, map_init
 
@@ -87,7 +88,6 @@ cdef int core_init(Core* core, uint64_t seed, uint32_t scale, uint32_t out_packe
     memset(core, 0, sizeof(Core))
     core.seed = seed
     core.random = seed ^ <uint64_t>0xD1B54A32D192ED03
-    core.next_due = NEVER
     core.command_bell.fd = -1
     core.event_bell.fd = -1
     core.settings.disconnected_us = 15_000_000
@@ -107,6 +107,8 @@ cdef int core_init(Core* core, uint64_t seed, uint32_t scale, uint32_t out_packe
         or slab_init(&core.producers, scale * 2, sizeof(Producer))
         or slab_init(&core.consumers, scale * 16, sizeof(Consumer))
     ):
+        return -1
+    if deadlines_init(&core.deadlines, (core.routers.chunk_count + core.transports.chunk_count) * CHUNK):
         return -1
     if ring_init(&core.commands, 1024, SLOT_SIZE + 64) or ring_init(&core.events, 1024, EVENT_SIZE):
         return -1
@@ -137,6 +139,7 @@ cdef void core_free(Core* core) noexcept nogil:
     slab_free(&core.transports)
     slab_free(&core.producers)
     slab_free(&core.consumers)
+    deadlines_free(&core.deadlines)
     ring_free(&core.commands)
     ring_free(&core.events)
     ring_free(&core.dirty)

@@ -13,12 +13,13 @@ from rtp_core.commands cimport (
     ADD_CONSUMER, ADD_PRODUCER, ADD_ROUTER, ADD_TRANSPORT, KEYFRAME, PAUSE, REMOVE, RESUME, SEND_DTLS, SET_ICE,
     SET_SRTP, Command, commands_apply,
 )
+from rtp_core.deadlines cimport NEVER
 from rtp_core.demux cimport demux_flush, demux_receive, demux_tick
 from rtp_core.ext cimport EXT_KINDS
 from rtp_core.ice cimport ice_channel_closed
 from rtp_core.objects cimport (
     DIRTY_REMOVED, DIRTY_SPEAKER, DIRTY_STARTED, DIRTY_STATE, EVENT_DTLS, KIND_CONSUMER, KIND_PRODUCER,
-    KIND_ROUTER, KIND_TRANSPORT, MAX_CNAME, MAX_MID, MAX_PASSWORD, MAX_PAYLOADS, MAX_UFRAG, NEVER, SLOT_SIZE,
+    KIND_ROUTER, KIND_TRANSPORT, MAX_CNAME, MAX_MID, MAX_PASSWORD, MAX_PAYLOADS, MAX_UFRAG, SLOT_SIZE,
     Consumer, Core, EventHead, Head, LevelEntry, Payload, Producer, Router, Slab, StreamCounters, Transport,
     core_free, core_init, kind_of, slab_at, slab_reserve,
 )

@@ -1,14 +1,15 @@
-"""Each transport keeps the earliest of its deadlines; the core keeps the earliest of those."""
+"""Each transport keeps the earliest of its deadlines; the core keeps those in order, so that the idle cost nothing."""
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
+from rtp_core.deadlines cimport NEVER, Deadline, deadline_set, deadlines_due, deadlines_next
 from rtp_core.feedback cimport send_reports
 from rtp_core.ice cimport ice_tick
 from rtp_core.keyframe cimport keyframe_deadline, keyframe_due
 from rtp_core.levels cimport LEVEL_SILENCE, level_window, speaker_update
 from rtp_core.nack cimport nack_deadline
 from rtp_core.objects cimport (
-    DIRTY_SPEAKER, EVENT_LEVELS, MAX_LEVELS, NEVER, Core, EventHead, LevelEntry, Producer, Router, Transport,
+    DIRTY_SPEAKER, EVENT_LEVELS, KIND_ROUTER, MAX_LEVELS, Core, EventHead, LevelEntry, Producer, Router, Transport,
     event_claim, event_publish, mark, wake_at,
 )
 from rtp_core.twcc cimport twcc_pending
@@ -35,7 +36,7 @@ cdef void run_producer(Core* core, Transport* transport, Producer* producer, int
 
 cdef void run_transport(Core* core, Transport* transport, int64_t now) noexcept nogil:
     cdef Producer* producer = transport.producers
-    transport.due_us = NEVER
+    deadline_set(&core.deadlines, &transport.timer, NEVER)
     wake_at(core, transport, not_before(ice_tick(core, transport, now), now + GRAIN_US))
     while producer != NULL:
         run_producer(core, transport, producer, now)
@@ -87,22 +88,20 @@ cdef void run_levels(Core* core, Router* router, int64_t now) noexcept nogil:
 
 
 cdef int64_t timers_run(Core* core, int64_t now) noexcept nogil:
-    cdef Transport* transport = core.first_transport
-    cdef Router* router = core.first_router
-    if now < core.next_due:
-        return core.next_due
-    core.next_due = NEVER
-    while transport != NULL:
-        if transport.due_us <= now:
-            run_transport(core, transport, now)
-        elif transport.due_us < core.next_due:
-            core.next_due = transport.due_us
-        transport = transport.next
-    while router != NULL:
-        if router.levels_due <= now:
+    """Whoever asks for a time that has come already is served by the next pass: a pass ends."""
+    cdef Deadline* deadline
+    cdef Router* router
+    cdef uint32_t left = core.deadlines.count
+    while left:
+        deadline = deadlines_due(&core.deadlines, now)
+        if deadline == NULL:
+            break
+        left -= 1
+        if deadline.kind == KIND_ROUTER:
+            router = <Router*>deadline.owner
             run_levels(core, router, now)
-            router.levels_due = now + core.settings.levels_us if router.producers != NULL else NEVER
-        if router.levels_due < core.next_due:
-            core.next_due = router.levels_due
-        router = router.next
-    return core.next_due
+            deadline_set(&core.deadlines, deadline,
+                         now + core.settings.levels_us if router.producers != NULL else NEVER)
+        else:
+            run_transport(core, <Transport*>deadline.owner, now)
+    return deadlines_next(&core.deadlines)
