@@ -23,3 +23,19 @@ def spent(before: dict[int, tuple[str, int]], after: dict[int, tuple[str, int]],
         for thread, (comm, time) in after.items()
         if comm.startswith(name)
     )
+
+
+def family_time(pid: int) -> int:
+    """Of all processes below this one that live now: the embedded PostgreSQL's, for a server."""
+    total = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            children = (task / "children").read_text().split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        for child in children:
+            try:
+                total += sum(time for _, time in thread_times(int(child)).values()) + family_time(int(child))
+            except FileNotFoundError:
+                continue
+    return total
