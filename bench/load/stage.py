@@ -28,6 +28,7 @@ from rtp_core.srtp import Profile, SrtpPair
 from tests.harness.server_process import ROOT, ServerProcess
 
 ENGINE_THREAD = "tandem-media"
+_BARE_SSRC = 9
 _GCM = Profile.AEAD_AES_128_GCM
 _SO_RCVBUFFORCE, _SO_SNDBUFFORCE, _SO_TIMESTAMPNS = 33, 32, 35
 _SOL_UDP, _UDP_GRO = 17, 104
@@ -60,11 +61,16 @@ def bare_stage(receivers: int, sinks: int, *, gso: bool, stamps: bool) -> Iterat
         places += [one.getsockname() for one in listening]
         loop = Bare(
             server.fileno(),
-            SrtpPair(_GCM, up, up),
             [
-                (int(ipaddress.ip_address(host)), port, 77, key)
-                for (host, port), key in zip(places, keys, strict=True)
+                (
+                    SrtpPair(_GCM, up, up),
+                    [
+                        (int(ipaddress.ip_address(host)), port, 77, key)
+                        for (host, port), key in zip(places, keys, strict=True)
+                    ],
+                )
             ],
+            first_ssrc=_BARE_SSRC,
             gso=gso,
             group=64,
         )
@@ -79,7 +85,7 @@ def bare_stage(receivers: int, sinks: int, *, gso: bool, stamps: bool) -> Iterat
             mid_id=1,
             mid=b"1",
             twcc_id=2,
-            ssrc=9,
+            ssrc=_BARE_SSRC,
         )
         thread = threading.Thread(target=loop.run)
         thread.start()

@@ -4,9 +4,9 @@ class Bare:
     def __init__(
         self,
         fd: int,
-        source: SrtpPair,
-        destinations: list[tuple[int, int, int, bytes]],
+        streams: list[tuple[SrtpPair, list[tuple[int, int, int, bytes]]]],
         *,
+        first_ssrc: int,
         gso: bool,
         group: int = 1,
     ) -> None: ...

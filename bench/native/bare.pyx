@@ -26,7 +26,14 @@ cdef struct Destination:
     uint32_t ssrc
     GcmKeys keys
 
+cdef struct Stream:
+    # What one SSRC of a sender goes to.
+    SrtpContext* source
+    Destination* destinations
+    int count
+
 cdef struct Packet:
+    Stream* stream
     uint8_t* data
     int size
     int header_len
@@ -36,8 +43,8 @@ cdef struct State:
     int fd
     bint gso
     int group  # packets of one message at most
-    SrtpContext* source
-    Destination* destinations
+    uint32_t first_ssrc
+    Stream* streams  # by SSRC less the first
     int count
     net_batch* into
     net_batch* out
@@ -51,14 +58,15 @@ cdef struct State:
 
 
 cdef void send_group(State* s, Packet* packets, int first, int last, int* queued, uint8_t** at) noexcept nogil:
-    """Packets first..last-1, of one size but for the last, to every destination."""
+    """Packets first..last-1, of one stream and one size but for the last, to every destination."""
+    cdef Stream* stream = packets[first].stream
     cdef uint8_t nonce[GCM_SALT]
     cdef Destination* to
     cdef Packet* p
     cdef uint8_t* begin
     cdef int i, d
-    for d in range(s.count):
-        to = &s.destinations[d]
+    for d in range(stream.count):
+        to = &stream.destinations[d]
         begin = at[0]
         for i in range(first, last):
             p = &packets[i]
@@ -86,7 +94,8 @@ cdef void forward(State* s, Packet* packets, int count) noexcept nogil:
     while first < count:
         last = first + 1
         total = packets[first].size + GCM_TAG
-        while s.gso and last < count and packets[last].size <= packets[first].size and last - first < s.group and \
+        while s.gso and last < count and packets[last].stream == packets[first].stream and \
+                packets[last].size <= packets[first].size and last - first < s.group and \
                 packets[last - 1].size == packets[first].size and total + packets[last].size + GCM_TAG < GSO_BYTES:
             total += packets[last].size + GCM_TAG
             last += 1
@@ -102,6 +111,9 @@ cdef void loop(State* s) noexcept nogil:
     cdef int64_t begun = net_clock(CLOCK_THREAD_CPUTIME_ID)
     cdef int64_t stamp
     cdef int got, i, size, segment, offset, length, count, slot, batch
+    cdef uint32_t which
+    cdef Stream* stream
+    cdef uint8_t* data
     slot = NET_MESSAGE
     batch = 16 if s.gso else NET_BATCH
     if not s.gso:
@@ -119,13 +131,21 @@ cdef void loop(State* s) noexcept nogil:
             offset = 0
             while offset < size:
                 length = segment if size - offset > segment else size - offset
-                packets[count].data = s.arena + <size_t>i * slot + offset
+                data = s.arena + <size_t>i * slot + offset
                 offset += segment
-                if length < 28 or srtp_open_rtp(s.source, packets[count].data, &length) != SRTP_OK:
+                if length < 28:
                     continue
+                which = load32(data + 8) - s.first_ssrc
+                if which >= <uint32_t>s.count:
+                    continue
+                stream = &s.streams[which]
+                if srtp_open_rtp(stream.source, data, &length) != SRTP_OK:
+                    continue
+                packets[count].stream = stream
+                packets[count].data = data
                 packets[count].size = length
-                packets[count].header_len = 16 + 4 * (packets[count].data[15]) if packets[count].data[0] & 16 else 12
-                packets[count].index = s.source.streams[s.source.ssrc_last].rtp.highest
+                packets[count].header_len = 16 + 4 * data[15] if data[0] & 16 else 12
+                packets[count].index = stream.source.streams[stream.source.ssrc_last].rtp.highest
                 count += 1
                 s.packets += 1
                 if count == NET_BATCH * 4:
@@ -136,41 +156,52 @@ cdef void loop(State* s) noexcept nogil:
 
 
 cdef class Bare:
-    """Forwards what arrives at `fd` under `source` (rtp_core.srtp.SrtpPair) to `destinations`.
+    """Forwards what arrives at `fd`: `streams` are (rtp_core.srtp.SrtpPair, destinations), that of SSRC `first_ssrc` + n
+    at place n.
 
     A destination is (IPv4 as an integer, port, SSRC, master key and salt of AES-128-GCM). With `gso`, up to
     `group` equal packets that came together leave in one UDP_SEGMENT message; the caller has set UDP_GRO on the socket.
     """
 
     cdef State s
-    cdef object source
+    cdef object streams
 
-    def __cinit__(self, int fd, source, list destinations, *, bint gso, int group=1):
+    def __cinit__(self, int fd, list streams, *, uint32_t first_ssrc, bint gso, int group=1):
+        cdef Stream* stream
         cdef Destination* to
         self.s.fd = fd
         self.s.gso = gso
         self.s.group = group
-        self.source = source
-        self.s.source = <SrtpContext*><size_t>source.context_address
-        self.s.destinations = <Destination*>calloc(len(destinations), sizeof(Destination))
+        self.s.first_ssrc = first_ssrc
+        self.streams = streams
+        self.s.streams = <Stream*>calloc(len(streams) + 1, sizeof(Stream))
         self.s.into = <net_batch*>calloc(1, sizeof(net_batch))
         self.s.out = <net_batch*>calloc(1, sizeof(net_batch))
         self.s.arena = <uint8_t*>malloc(NET_BATCH * NET_MESSAGE)
         self.s.sealed = <uint8_t*>malloc(33 * NET_MESSAGE)
-        if not (self.s.destinations and self.s.into and self.s.out and self.s.arena and self.s.sealed):
+        if not (self.s.streams and self.s.into and self.s.out and self.s.arena and self.s.sealed):
             raise MemoryError
-        for i, (ip, port, ssrc, key) in enumerate(destinations):
-            to = &self.s.destinations[<int>i]
-            to.ip, to.port, to.ssrc = ip, port, ssrc
-            if gcm_init(&to.keys, key, 16, True) != 0:
+        for source, destinations in streams:
+            stream = &self.s.streams[self.s.count]
+            stream.source = <SrtpContext*><size_t>source.context_address
+            stream.destinations = <Destination*>calloc(len(destinations) + 1, sizeof(Destination))
+            if stream.destinations == NULL:
                 raise MemoryError
             self.s.count += 1
+            for ip, port, ssrc, key in destinations:
+                to = &stream.destinations[stream.count]
+                to.ip, to.port, to.ssrc = ip, port, ssrc
+                if gcm_init(&to.keys, key, 16, True) != 0:
+                    raise MemoryError
+                stream.count += 1
 
     def __dealloc__(self):
-        cdef int i
+        cdef int i, k
         for i in range(self.s.count):
-            gcm_free(&self.s.destinations[i].keys)
-        free(self.s.destinations)
+            for k in range(self.s.streams[i].count):
+                gcm_free(&self.s.streams[i].destinations[k].keys)
+            free(self.s.streams[i].destinations)
+        free(self.s.streams)
         free(self.s.into)
         free(self.s.out)
         free(self.s.arena)

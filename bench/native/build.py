@@ -5,6 +5,7 @@ It is no part of the product: who only runs a server needs none of it.
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
 from pathlib import Path
@@ -12,15 +13,15 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 
+NAMES = ("bare", "driver", "outgoing", "incoming", "talk", "traffic")
 _SETUP = """
 from pathlib import Path
 from setuptools import Extension, setup
 from Cython.Build import cythonize
-names = ["bare", "driver"]
 found = [
     Extension(f"bench.native.{name}", [f"bench/native/{name}.pyx"], include_dirs=["bench/native"],
               extra_compile_args=["-O2", "-fno-strict-aliasing", "-Wno-unused-function"])
-    for name in names
+    for name in NAMES
 ]
 directives = {"language_level": 3, "cdivision": True, "boundscheck": False, "wraparound": False,
               "initializedcheck": False}
@@ -30,7 +31,7 @@ setup(name="bench", packages=[], script_args=["--quiet", "build_ext", "--inplace
 
 
 def built() -> bool:
-    made = [next(HERE.glob(f"{name}.*.so"), None) for name in ("bare", "driver")]
+    made = [next(HERE.glob(f"{name}.*.so"), None) for name in NAMES]
     sources = [
         *HERE.glob("*.pyx"),
         *HERE.glob("*.pxd"),
@@ -42,8 +43,14 @@ def built() -> bool:
 
 
 def build() -> None:
+    with (ROOT / ".build.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two questions may be asked at once
+        _build()
+
+
+def _build() -> None:
     if not built():
         print("compiling the native part of the suite", file=sys.stderr)
-        subprocess.run([sys.executable, "-c", _SETUP], cwd=ROOT, check=True)
+        subprocess.run([sys.executable, "-c", f"NAMES = {NAMES}\n{_SETUP}"], cwd=ROOT, check=True)
         for one in HERE.glob("*.so"):
             one.touch()

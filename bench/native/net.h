@@ -11,9 +11,11 @@
 #include <poll.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <time.h>
+#include <unistd.h>
 
 #ifndef SOL_UDP
 #define SOL_UDP 17
@@ -126,5 +128,28 @@ static inline int net_wait(struct pollfd *fds, int count, int64_t ns) {
     t.tv_sec = ns / 1000000000;
     t.tv_nsec = ns % 1000000000;
     return ppoll(fds, (nfds_t)count, &t, NULL);
+}
+
+static inline int net_epoll(void) { return epoll_create1(EPOLL_CLOEXEC); }
+
+static inline void net_epoll_close(int epoll) {
+    if (epoll > 0)
+        close(epoll);
+}
+
+static inline int net_epoll_add(int epoll, int fd, int index) {
+    struct epoll_event event;
+    event.events = EPOLLIN;
+    event.data.u64 = (uint64_t)index;
+    return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
+}
+
+/* Indices of the sockets that have something, without waiting. */
+static inline int net_epoll_wait(int epoll, int *indices, int most) {
+    struct epoll_event events[256];
+    int i, got = epoll_wait(epoll, events, most < 256 ? most : 256, 0);
+    for (i = 0; i < got; i++)
+        indices[i] = (int)events[i].data.u64;
+    return got;
 }
 #endif

@@ -21,3 +21,7 @@ cdef extern from "net.h" nogil:
     void net_prepare(net_batch* batch, int i, uint8_t* data, int size, int segment, uint32_t ip, int port) noexcept
     int net_send(int fd, net_batch* batch, int count) noexcept
     int net_wait(pollfd* fds, int count, int64_t ns) noexcept
+    int net_epoll() noexcept
+    void net_epoll_close(int epoll) noexcept
+    int net_epoll_add(int epoll, int fd, int index) noexcept
+    int net_epoll_wait(int epoll, int* indices, int most) noexcept
