@@ -19,6 +19,7 @@ cdef enum CommandType:
     PAUSE = 9
     RESUME = 10
     KEYFRAME = 11
+    ADD_RELAY = 12
 
 cdef struct AddRouter:
     uint8_t ext_ids[EXT_KINDS]  # by ExtKind, 0: not used
@@ -36,6 +37,12 @@ cdef struct AddProducer:
     uint8_t payload_count
     Payload payloads[MAX_PAYLOADS]
     uint8_t ext_ids[EXT_KINDS]
+    uint64_t origin  # of a mirror: the producer's handle on engine `peer`; else 0
+    uint32_t peer
+
+cdef struct AddRelay:
+    uint64_t mirror
+    uint32_t peer
 
 cdef struct AddConsumer:
     uint32_t ssrc
@@ -55,6 +62,7 @@ cdef union CommandBody:
     AddTransport transport
     AddProducer producer
     AddConsumer consumer
+    AddRelay relay
     IceCredentials ice
     void* srtp
     Datagram datagram
@@ -62,7 +70,7 @@ cdef union CommandBody:
 cdef struct Command:
     uint32_t type
     uint64_t handle
-    uint64_t parent  # of an ADD_: the router or transport
+    uint64_t parent  # of an ADD_: the router or transport; the producer of a relay
     uint64_t producer  # of ADD_CONSUMER
     CommandBody body
 

@@ -16,8 +16,8 @@ from rtp_core.keyframe cimport keyframe_init
 from rtp_core.levels cimport level_init, speaker_init
 from rtp_core.nack cimport NackTracker, nack_init
 from rtp_core.objects cimport (
-    DIRTY_REMOVED, KIND_CONSUMER, KIND_PRODUCER, KIND_ROUTER, KIND_TRANSPORT, NO_PAYLOAD, Consumer, Core,
-    Head, Producer, Router, Transport, kind_of, mark, random64, slab_at, slab_get, wake_at,
+    DIRTY_REMOVED, KIND_CONSUMER, KIND_PRODUCER, KIND_RELAY, KIND_ROUTER, KIND_TRANSPORT, MAX_ENGINES, NO_PAYLOAD,
+    Consumer, Core, Head, Producer, Relay, Router, Transport, kind_of, mark, random64, slab_at, slab_get, wake_at,
 )
 from rtp_core.reception cimport reception_init
 from rtp_core.rewrite cimport rewrite_init, rewrite_resume
@@ -30,6 +30,7 @@ cdef enum:
     CACHE_SLOTS = 1024
     CACHE_BYTES = 1_048_576
     CACHE_AGE_US = 2_000_000
+    MIRROR_ASKS_US = 100_000  # between requests for a key frame; the engine that has the sender rations them
 
 
 cdef Head* fresh(Head* head, uint64_t handle, uint32_t size) noexcept nogil:
@@ -56,6 +57,10 @@ cdef Producer* get_producer(Core* core, uint64_t handle) noexcept nogil:
 
 cdef Consumer* get_consumer(Core* core, uint64_t handle) noexcept nogil:
     return <Consumer*>slab_get(&core.consumers, handle) if kind_of(handle) == KIND_CONSUMER else NULL
+
+
+cdef Relay* get_relay(Core* core, uint64_t handle) noexcept nogil:
+    return <Relay*>slab_get(&core.relays, handle) if kind_of(handle) == KIND_RELAY else NULL
 
 
 cdef void vanish(Core* core, Head* head) noexcept nogil:
@@ -106,7 +111,7 @@ cdef void add_transport(Core* core, int64_t now, const Command* command) noexcep
     if transport.next_of_router != NULL:
         transport.next_of_router.previous_of_router = transport
     router.transports = transport
-    if ice_register(core, transport) != 0:
+    if transport.current.ufrag_len and ice_register(core, transport) != 0:
         core.counters.no_memory += 1
     wake_at(core, transport, transport.report_due)
 
@@ -116,7 +121,7 @@ cdef void add_producer(Core* core, int64_t now, const Command* command) noexcept
     cdef const AddProducer* wanted = &command.body.producer
     cdef Producer* producer
     cdef int i
-    if transport == NULL or wanted.payload_count == 0:
+    if transport == NULL or wanted.payload_count == 0 or wanted.peer >= MAX_ENGINES:
         decline(core, slab_at(&core.producers, <uint32_t>command.handle), command.handle)
         return
     producer = <Producer*>fresh(slab_at(&core.producers, <uint32_t>command.handle), command.handle, sizeof(Producer))
@@ -147,12 +152,16 @@ cdef void add_producer(Core* core, int64_t now, const Command* command) noexcept
     nack_init(producer.nack)
     reception_init(&producer.reception, producer.clock_rate)
     keyframe_init(&producer.keyframe)
+    if wanted.origin:
+        producer.origin = wanted.origin
+        producer.peer = wanted.peer
+        producer.keyframe.interval_us = MIRROR_ASKS_US
     level_init(&producer.level)
     producer.counters.rtt_us = -1
     producer.counters.measured_us = now
     producer.next_of_transport = transport.producers
     transport.producers = producer
-    if not producer.is_video:
+    if has_level(producer):
         producer.next_of_router = transport.router.producers
         if producer.next_of_router != NULL:
             producer.next_of_router.previous_of_router = producer
@@ -163,6 +172,27 @@ cdef void add_producer(Core* core, int64_t now, const Command* command) noexcept
         producer.ssrc = wanted.ssrc
     if wanted.rtx_ssrc and bind_ssrc(transport, wanted.rtx_ssrc, producer, True):
         producer.rtx_ssrc = wanted.rtx_ssrc
+
+
+cdef inline bint has_level(const Producer* producer) noexcept nogil:
+    # A mirror's is known where its sender is, and competes there.
+    return not producer.is_video and producer.origin == 0
+
+
+cdef void add_relay(Core* core, int64_t now, const Command* command) noexcept nogil:
+    cdef Producer* producer = get_producer(core, command.parent)
+    cdef Relay* relay
+    if producer == NULL or command.body.relay.peer >= MAX_ENGINES:
+        decline(core, slab_at(&core.relays, <uint32_t>command.handle), command.handle)
+        return
+    relay = <Relay*>fresh(slab_at(&core.relays, <uint32_t>command.handle), command.handle, sizeof(Relay))
+    if relay == NULL:
+        return
+    relay.producer = producer
+    relay.mirror = command.body.relay.mirror
+    relay.peer = command.body.relay.peer
+    relay.next_of_producer = producer.relays
+    producer.relays = relay
 
 
 cdef void add_consumer(Core* core, int64_t now, const Command* command) noexcept nogil:
@@ -248,12 +278,22 @@ cdef void remove_consumer(Core* core, Consumer* consumer) noexcept nogil:
     vanish(core, &consumer.head)
 
 
+cdef void remove_relay(Core* core, Relay* relay) noexcept nogil:
+    cdef Relay** link = &relay.producer.relays
+    while link[0] != relay:
+        link = &link[0].next_of_producer
+    link[0] = relay.next_of_producer
+    vanish(core, &relay.head)
+
+
 cdef void remove_producer(Core* core, Producer* producer) noexcept nogil:
     cdef Producer** link = &producer.transport.producers
     while link[0] != producer:
         link = &link[0].next_of_transport
     link[0] = producer.next_of_transport
-    if not producer.is_video:
+    while producer.relays != NULL:
+        remove_relay(core, producer.relays)
+    if has_level(producer):
         if producer.previous_of_router != NULL:
             producer.previous_of_router.next_of_router = producer.next_of_router
         else:
@@ -275,7 +315,8 @@ cdef void remove_transport(Core* core, Transport* transport) noexcept nogil:
         remove_consumer(core, transport.consumers)
     while transport.producers != NULL:
         remove_producer(core, transport.producers)
-    ice_unregister(core, transport)
+    if transport.current.ufrag_len:
+        ice_unregister(core, transport)
     free(transport.twcc)
     transport.twcc = NULL
     transport.srtp = NULL
@@ -299,6 +340,8 @@ cdef void remove_router(Core* core, Router* router) noexcept nogil:
 cdef void remove(Core* core, uint64_t handle) noexcept nogil:
     if get_consumer(core, handle) != NULL:
         remove_consumer(core, get_consumer(core, handle))
+    elif get_relay(core, handle) != NULL:
+        remove_relay(core, get_relay(core, handle))
     elif get_producer(core, handle) != NULL:
         remove_producer(core, get_producer(core, handle))
     elif get_transport(core, handle) != NULL:
@@ -318,7 +361,11 @@ cdef void start_again(Core* core, Consumer* consumer, int64_t now) noexcept nogi
 cdef void set_paused(Core* core, uint64_t handle, int64_t now, bint paused) noexcept nogil:
     cdef Consumer* consumer = get_consumer(core, handle)
     cdef Producer* producer = get_producer(core, handle)
-    if consumer != NULL and consumer.paused != paused:
+    cdef Relay* relay = get_relay(core, handle)
+    if relay != NULL and relay.paused != paused:
+        relay.paused = paused
+        relay.breaks += 1  # what is between is lost to the mirror
+    elif consumer != NULL and consumer.paused != paused:
         consumer.paused = paused
         if not paused and consumer.producer != NULL:
             start_again(core, consumer, now)
@@ -343,6 +390,8 @@ cdef void apply(Core* core, int64_t now, const Command* command) noexcept nogil:
         add_producer(core, now, command)
     elif command.type == ADD_CONSUMER:
         add_consumer(core, now, command)
+    elif command.type == ADD_RELAY:
+        add_relay(core, now, command)
     elif command.type == REMOVE:
         remove(core, command.handle)
     elif command.type == PAUSE:
@@ -364,8 +413,7 @@ cdef void apply(Core* core, int64_t now, const Command* command) noexcept nogil:
             request_keyframes_for(core, transport, now)
             producer = transport.producers
             while producer != NULL:  # its consumers may have been waiting for this sender to be reachable
-                consumer = producer.consumers
-                if consumer != NULL and producer.is_video:
+                if (producer.consumers != NULL or producer.relays != NULL) and producer.is_video:
                     request_keyframe(core, producer, now)
                 producer = producer.next_of_transport
         elif command.type == SEND_DTLS and send_plain(core, transport, command.body.datagram.data,

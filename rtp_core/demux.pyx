@@ -6,6 +6,7 @@ from libc.string cimport memcpy
 from rtp_core.fanout cimport fanout_flush
 from rtp_core.feedback cimport feedback_receive
 from rtp_core.forward cimport forward_receive
+from rtp_core.link cimport link_flush
 from rtp_core.ice cimport ice_lookup, ice_receive
 from rtp_core.objects cimport (
     EVENT_DTLS, EVENT_SIZE, MAX_PACKET, Core, EventHead, Transport, event_claim, event_publish,
@@ -61,6 +62,7 @@ cdef void demux_receive(Core* core, int64_t now, const Path* path, uint8_t* data
 
 
 cdef void demux_flush(Core* core, int64_t now) noexcept nogil:
+    link_flush(core)  # the others begin while we go on
     fanout_flush(core, now)
 
 

@@ -15,6 +15,7 @@ from rtp_core.demux cimport demux_flush, demux_receive, demux_tick
 from rtp_core.egress cimport egress_flush
 from rtp_core.objects cimport SLOT_SIZE, Core, OutPacket, Outbox
 from rtp_core.pipeline cimport Pipeline
+from rtp_core.relay cimport relay_answer, relay_receive, relay_waiting
 from rtp_core.ring cimport bell_answer, bell_ring, ring_used
 from rtp_core.route cimport Path
 from rtp_core.sender cimport MAX_UDP, Sender, send_packets
@@ -116,10 +117,19 @@ cdef void read_others(Io* io) noexcept nogil:
         tag = events[i].data.u64
         if tag == BELL_TAG:
             bell_answer(&io.core.command_bell)
+            relay_answer(io.core)
         elif tag < FIRST_TAG:
             tcp_accept(io.core, &io.tcp, io.listeners[tag - LISTENER_TAG], io.now)
         else:
             tcp_ready(io.core, &io.tcp, <uint32_t>(tag - FIRST_TAG), events[i].events, io.now)
+
+
+cdef void read_relayed(Io* io) noexcept nogil:
+    cdef int rounds = ROUNDS
+    while rounds and relay_receive(io.core, io.now):
+        rounds -= 1
+        egress_flush(io.core)
+        io.now = clock_us(0)
 
 
 cdef int watch(Io* io, int fd, uint64_t tag) noexcept nogil:
@@ -149,7 +159,7 @@ cdef void loop(Io* io) noexcept nogil:
         wait = due - took if due != NEVER else LONGEST_US
         if wait > LONGEST_US:
             wait = LONGEST_US
-        if wait < 0 or ring_used(&core.commands):
+        if wait < 0 or ring_used(&core.commands) or relay_waiting(core):
             wait = 0
         ready = poll_us(fds, io.udp_count + 1, wait)
         io.now = clock_us(0)
@@ -162,6 +172,7 @@ cdef void loop(Io* io) noexcept nogil:
             if fds[io.udp_count].revents:
                 read_others(io)
         commands_apply(core, io.now, 256)
+        read_relayed(io)
         tcp_sweep(core, &io.tcp, io.now)
         egress_flush(core)
 

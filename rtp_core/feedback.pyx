@@ -36,16 +36,20 @@ cdef Consumer* find_consumer(Core* core, Transport* transport, uint32_t ssrc) no
 cdef void sender_report(Core* core, Transport* transport, int64_t now, const RtcpPacket* packet) noexcept nogil:
     cdef SenderInfo info
     cdef Producer* producer = find_producer(transport, packet.sender_ssrc)
-    cdef Consumer* consumer
-    cdef bint first
     if producer == NULL or not rtcp_sender_info(packet, &info):
         return
-    first = not producer.sr_known
-    producer.sr_known = 1
-    producer.sr_ntp = info.ntp
-    producer.sr_timestamp = info.rtp_timestamp
-    producer.sr_at = now
     reception_sender_report(&producer.reception, info.ntp, now)
+    sender_clock(core, producer, now, info.ntp, info.rtp_timestamp, now)
+
+
+cdef void sender_clock(Core* core, Producer* producer, int64_t now, uint64_t ntp, uint32_t timestamp,
+                       int64_t at) noexcept nogil:
+    cdef bint first = not producer.sr_known
+    cdef Consumer* consumer
+    producer.sr_known = 1
+    producer.sr_ntp = ntp
+    producer.sr_timestamp = timestamp
+    producer.sr_at = at
     if first:  # receivers cannot align sound and picture before they have one: don't make them wait
         consumer = producer.consumers
         while consumer != NULL:

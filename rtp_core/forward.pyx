@@ -12,6 +12,7 @@ from rtp_core.ext cimport (
 from rtp_core.fanout cimport fanout_hold, fanout_producer
 from rtp_core.keyframe cimport FRAME_KEY, frame_flags, keyframe_arrived
 from rtp_core.levels cimport level_packet
+from rtp_core.link cimport link_packet
 from rtp_core.nack cimport (
     NACK_DUPLICATE, NACK_OVERFLOW, NACK_RESET, NACK_STRAY, nack_deadline, nack_extended, nack_forget_before,
     nack_init, nack_packet,
@@ -105,7 +106,6 @@ cdef void make_room(Transport* transport) noexcept nogil:
 
 cdef void replace_source(Core* core, Producer* producer, int64_t now, uint32_t ssrc) noexcept nogil:
     """The sender began anew under another SSRC: consumers go on without a break in their own stream."""
-    cdef Consumer* consumer = producer.consumers
     fanout_producer(core, producer, now)
     producer.former_ssrc = producer.ssrc
     producer.switched_us = now
@@ -116,6 +116,12 @@ cdef void replace_source(Core* core, Producer* producer, int64_t now, uint32_t s
     reception_init(&producer.reception, producer.clock_rate)
     producer.sr_known = 0
     producer.keyframe.waiting = False
+    producer.sources += 1
+    switch_consumers(producer)
+
+
+cdef void switch_consumers(Producer* producer) noexcept nogil:
+    cdef Consumer* consumer = producer.consumers
     while consumer != NULL:
         rewrite_switch(&consumer.rewrite)
         consumer.waiting = consumer.is_video
@@ -171,8 +177,8 @@ cdef void note_arrival(Core* core, Transport* transport, int64_t now, int number
     transport.twcc_media_ssrc = ssrc
 
 
-cdef inline void read_extensions(const Transport* transport, const uint8_t* packet, const RtpHeader* header,
-                                 ExtView* view) noexcept nogil:
+cdef void read_extensions(const Transport* transport, const uint8_t* packet, const RtpHeader* header,
+                          ExtView* view) noexcept nogil:
     view.present = 0
     if header.has_extension:
         ext_parse(packet + header.extension_offset, header.extension_len, header.extension_profile,
@@ -243,7 +249,6 @@ cdef void forward_receive(Core* core, Transport* transport, int64_t now, uint8_t
 
 
 cdef void restart_consumers(Producer* producer) noexcept nogil:
-    """The sender's numbers jumped: outgoing ones go on by one, video from a key frame."""
     cdef Consumer* consumer = producer.consumers
     while consumer != NULL:
         rewrite_resume(&consumer.rewrite)
@@ -254,12 +259,7 @@ cdef void restart_consumers(Producer* producer) noexcept nogil:
 cdef void media(Core* core, Producer* producer, const Payload* payload, int64_t now, const uint8_t* packet, int size,
                 const RtpHeader* header, const ExtView* view, bint repaired) noexcept nogil:
     cdef int verdict = nack_packet(producer.nack, header.sequence, now)
-    cdef const uint8_t* body = packet + header.header_len
-    cdef uint32_t body_len = <uint32_t>header.payload_len
-    cdef Held* held
     cdef int flags = 0
-    cdef int level
-    cdef bint voice
     if verdict == NACK_DUPLICATE or verdict == NACK_STRAY:
         if not repaired:  # a sender probes for bandwidth by repeating by RTX what has arrived: nothing is lost
             core.counters.duplicates += 1
@@ -269,6 +269,7 @@ cdef void media(Core* core, Producer* producer, const Payload* payload, int64_t 
         producer.counters.retransmitted += 1
     if verdict == NACK_RESET:
         fanout_producer(core, producer, now)
+        producer.breaks += 1
         restart_consumers(producer)
     elif verdict == NACK_OVERFLOW:
         request_keyframe(core, producer, now)
@@ -277,6 +278,24 @@ cdef void media(Core* core, Producer* producer, const Payload* payload, int64_t 
     if not producer.started:
         producer.started = 1
         mark(core, &producer.head, DIRTY_STARTED)
+    if producer.is_video and header.payload_len:
+        flags = frame_flags(payload.codec, packet + header.header_len, <uint32_t>header.payload_len)
+        if flags & FRAME_KEY:
+            nack_forget_before(producer.nack, header.sequence)
+    forward_media(core, producer, payload, now, packet, size, header, view,
+                  nack_extended(producer.nack, header.sequence), flags)
+
+
+cdef void forward_media(Core* core, Producer* producer, const Payload* payload, int64_t now, const uint8_t* packet,
+                        int size, const RtpHeader* header, const ExtView* view, int64_t extended,
+                        int flags) noexcept nogil:
+    cdef const uint8_t* body = packet + header.header_len
+    cdef uint32_t body_len = <uint32_t>header.payload_len
+    cdef Held* held
+    cdef int level
+    cdef bint voice
+    if producer.relays != NULL and not producer.paused:
+        link_packet(core, producer, packet, size, extended, flags)
     if body_len == 0:
         if producer.consumers != NULL:
             held = fanout_hold(core, producer, now)
@@ -284,12 +303,10 @@ cdef void media(Core* core, Producer* producer, const Payload* payload, int64_t 
             held.sequence = header.sequence
         return
     if producer.is_video:
-        flags = frame_flags(payload.codec, body, body_len)
         if flags & FRAME_KEY:
             producer.counters.key_frames += 1
             keyframe_arrived(&producer.keyframe)
-            nack_forget_before(producer.nack, header.sequence)
-        cache_put(&producer.cache, nack_extended(producer.nack, header.sequence), packet, <uint16_t>size, 0, now)
+        cache_put(&producer.cache, extended, packet, <uint16_t>size, 0, now)
     else:
         level = ext_audio_level(view, &voice)
         if level >= 0:

@@ -24,6 +24,7 @@ cdef enum:
     KIND_TRANSPORT = 2
     KIND_PRODUCER = 3
     KIND_CONSUMER = 4
+    KIND_RELAY = 5
 
 cdef enum Dirty:
     # What the Trio thread is to be told about an object; bits, so that tellings coalesce.
@@ -67,6 +68,7 @@ cdef enum:
     MAX_PACKET = 1900  # larger ones are not taken: room for extensions and the tag
     EVENT_SIZE = 2048
     MAX_HELD = 64  # packets that are fanned out together
+    MAX_ENGINES = 16  # of one server
     HEAD_ROOM = 512  # of an outgoing header with its extensions
 
 cdef struct Head:
@@ -177,6 +179,11 @@ cdef struct Producer:
     Producer* next_of_router
     Producer* previous_of_router
     Consumer* consumers
+    Relay* relays  # to other engines
+    uint64_t origin  # of a mirror: the producer that it stands for, on engine `peer`; else 0
+    uint32_t peer
+    uint32_t sources  # how often the sender took another SSRC
+    uint32_t breaks  # how often its numbers jumped; of a mirror: or packets were lost on the way here
     Held* first_held
     Held* last_held
     uint8_t is_video
@@ -205,6 +212,23 @@ cdef struct Producer:
     uint32_t sr_timestamp
     int64_t sr_at
     StreamCounters counters
+
+cdef struct Relay:
+    # A producer's way to its mirror on another engine, at the producer's end.
+    Head head
+    Producer* producer
+    Relay* next_of_producer
+    uint64_t mirror  # the handle there
+    uint32_t peer  # which engine
+    uint32_t breaks  # how often packets were lost on the way
+    uint8_t paused  # nobody there wants it
+
+cdef struct Link:
+    # One engine's way to another: records of link.pxd, and the bell of who reads them.
+    Ring ring
+    Bell bell
+    uint8_t pad[64]
+    uint32_t spoken  # writer's: something was written since the bell was rung
 
 cdef struct Consumer:
     Head head
@@ -316,6 +340,12 @@ cdef struct Counters:
     uint64_t tcp_closed
     uint64_t tcp_dropped
     uint64_t commands
+    uint64_t relayed_out  # packets handed to other engines
+    uint64_t relayed_in
+    uint64_t relay_video_dropped  # because the other engine lags behind
+    uint64_t relay_audio_dropped
+    uint64_t relay_requests_dropped
+    uint64_t relay_strays  # for objects that have gone meanwhile
     uint64_t no_memory
     uint64_t loops
     uint64_t late_us_max  # longest iteration of the loop, µs
@@ -333,6 +363,10 @@ cdef struct Core:
     Slab transports
     Slab producers
     Slab consumers
+    Slab relays
+    uint32_t engine_count  # of this server, this one too; 0: it is alone
+    Link* outgoing[MAX_ENGINES]  # by the other's index, NULL: itself
+    Link* incoming[MAX_ENGINES]
     Ring commands  # Trio -> engine
     Ring events  # engine -> Trio: may be dropped
     Ring dirty  # engine -> Trio: handles; as many slots as there can be objects, so it never overflows

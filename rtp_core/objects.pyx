@@ -106,13 +106,14 @@ cdef int core_init(Core* core, uint64_t seed, uint32_t scale, uint32_t out_packe
         slab_init(&core.routers, scale, sizeof(Router)) or slab_init(&core.transports, scale, sizeof(Transport))
         or slab_init(&core.producers, scale * 2, sizeof(Producer))
         or slab_init(&core.consumers, scale * 16, sizeof(Consumer))
+        or slab_init(&core.relays, scale * 4, sizeof(Relay))
     ):
         return -1
     if deadlines_init(&core.deadlines, (core.routers.chunk_count + core.transports.chunk_count) * CHUNK):
         return -1
     if ring_init(&core.commands, 1024, SLOT_SIZE + 64) or ring_init(&core.events, 1024, EVENT_SIZE):
         return -1
-    if ring_init(&core.dirty, (scale + CHUNK) * 20, sizeof(uint64_t)):
+    if ring_init(&core.dirty, (scale + CHUNK) * 24, sizeof(uint64_t)):
         return -1
     if map_init(&core.by_ufrag) or map_init(&core.by_path) or map_init(&core.by_ssrc):
         return -1
@@ -139,6 +140,7 @@ cdef void core_free(Core* core) noexcept nogil:
     slab_free(&core.transports)
     slab_free(&core.producers)
     slab_free(&core.consumers)
+    slab_free(&core.relays)
     deadlines_free(&core.deadlines)
     ring_free(&core.commands)
     ring_free(&core.events)

@@ -11,6 +11,7 @@ cdef class Pipeline:
     cdef list allocators
     cdef dict kept  # what must outlive an object, by its handle
     cdef bint attached  # to an engine, which alone may step it then
+    cdef object mesh  # what links it to the pipelines of other engines, None: nothing
 
     cdef Slab* slab_of(self, int kind) noexcept
     cdef uint64_t allocate(self, int kind) except 0

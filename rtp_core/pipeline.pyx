@@ -10,8 +10,8 @@ from libc.string cimport memcpy, memset
 
 from rtp_core.atomic cimport exchange32
 from rtp_core.commands cimport (
-    ADD_CONSUMER, ADD_PRODUCER, ADD_ROUTER, ADD_TRANSPORT, KEYFRAME, PAUSE, REMOVE, RESUME, SEND_DTLS, SET_ICE,
-    SET_SRTP, Command, commands_apply,
+    ADD_CONSUMER, ADD_PRODUCER, ADD_RELAY, ADD_ROUTER, ADD_TRANSPORT, KEYFRAME, PAUSE, REMOVE, RESUME, SEND_DTLS,
+    SET_ICE, SET_SRTP, Command, commands_apply,
 )
 from rtp_core.deadlines cimport NEVER
 from rtp_core.demux cimport demux_flush, demux_receive, demux_tick
@@ -19,11 +19,12 @@ from rtp_core.ext cimport EXT_KINDS
 from rtp_core.ice cimport ice_channel_closed
 from rtp_core.objects cimport (
     DIRTY_REMOVED, DIRTY_SPEAKER, DIRTY_STARTED, DIRTY_STATE, EVENT_DTLS, KIND_CONSUMER, KIND_PRODUCER,
-    KIND_ROUTER, KIND_TRANSPORT, MAX_CNAME, MAX_MID, MAX_PASSWORD, MAX_PAYLOADS, MAX_UFRAG, SLOT_SIZE,
-    Consumer, Core, EventHead, Head, LevelEntry, Payload, Producer, Router, Slab, StreamCounters, Transport,
-    core_free, core_init, kind_of, slab_at, slab_reserve,
+    KIND_RELAY, KIND_ROUTER, KIND_TRANSPORT, MAX_CNAME, MAX_ENGINES, MAX_MID, MAX_PASSWORD, MAX_PAYLOADS, MAX_UFRAG,
+    SLOT_SIZE, Consumer, Core, EventHead, Head, LevelEntry, Payload, Producer, Router, Slab, StreamCounters,
+    Transport, core_free, core_init, kind_of, slab_at, slab_reserve,
 )
 from rtp_core.reception cimport reception_lost
+from rtp_core.relay cimport relay_answer, relay_receive
 from rtp_core.ring cimport bell_answer, bell_ring, ring_claim, ring_peek, ring_publish, ring_release
 from rtp_core.route cimport Path
 
@@ -60,7 +61,7 @@ cdef class Pipeline:
         self.kept = {}
         self.allocators = [
             None, Handles(KIND_ROUTER, scale), Handles(KIND_TRANSPORT, scale),
-            Handles(KIND_PRODUCER, scale * 2), Handles(KIND_CONSUMER, scale * 16),
+            Handles(KIND_PRODUCER, scale * 2), Handles(KIND_CONSUMER, scale * 16), Handles(KIND_RELAY, scale * 4),
         ]
 
     def __dealloc__(self):
@@ -91,6 +92,8 @@ cdef class Pipeline:
             return &self.core.transports
         if kind == KIND_PRODUCER:
             return &self.core.producers
+        if kind == KIND_RELAY:
+            return &self.core.relays
         return &self.core.consumers
 
     cdef uint64_t allocate(self, int kind) except 0:
@@ -140,6 +143,7 @@ cdef class Pipeline:
         return command.handle
 
     def add_transport(self, uint64_t router, bytes ufrag, bytes password, uint32_t own_ssrc) -> int:
+        """Without a ufrag nobody reaches it from outside: it is for the mirrors of another engine's producers."""
         cdef Command command
         memset(&command, 0, sizeof(Command))
         command.body.transport.ice.ufrag_len = copy_into(command.body.transport.ice.ufrag, MAX_UFRAG, ufrag, "ufrag")
@@ -153,8 +157,11 @@ cdef class Pipeline:
         return command.handle
 
     def add_producer(self, uint64_t transport, *, bint video, bytes mid, uint32_t ssrc, uint32_t rtx_ssrc,
-                     list payloads, dict extensions) -> int:
-        """`payloads`: (type, router type, router RTX type or 255, codec, is_rtx, apt, nack, fir_only, clock rate)."""
+                     list payloads, dict extensions, tuple origin=(0, 0)) -> int:
+        """`payloads`: (type, router type, router RTX type or 255, codec, is_rtx, apt, nack, fir_only, clock rate).
+
+        With an `origin` (engine, producer's handle there) it is a mirror, fed by that engine through `add_relay`.
+        """
         cdef Command command
         cdef Payload* payload
         memset(&command, 0, sizeof(Command))
@@ -174,6 +181,7 @@ cdef class Pipeline:
         for kind, number in extensions.items():
             if 0 < kind < EXT_KINDS and 0 < number < 256:
                 command.body.producer.ext_ids[<int>kind] = number
+        command.body.producer.peer, command.body.producer.origin = origin
         command.type = ADD_PRODUCER
         command.parent = transport
         command.handle = self.allocate(KIND_PRODUCER)
@@ -193,6 +201,20 @@ cdef class Pipeline:
         command.parent = transport
         command.producer = producer
         command.handle = self.allocate(KIND_CONSUMER)
+        self.submit(&command)
+        return command.handle
+
+    def add_relay(self, uint64_t producer, int engine, uint64_t mirror) -> int:
+        """From now on what `producer` sends goes to its mirror on another engine of the mesh too. Goes with it."""
+        cdef Command command
+        memset(&command, 0, sizeof(Command))
+        if not 0 <= engine < MAX_ENGINES or self.core.outgoing[engine] == NULL:
+            raise ValueError("there is no such other engine")
+        command.body.relay.peer = <uint32_t>engine
+        command.body.relay.mirror = mirror
+        command.type = ADD_RELAY
+        command.parent = producer
+        command.handle = self.allocate(KIND_RELAY)
         self.submit(&command)
         return command.handle
 
@@ -249,9 +271,13 @@ cdef class Pipeline:
     # --- events --------------------------------------------------------------------------------------
 
     def attach_bells(self, int command_fd, int event_fd) -> None:
-        """The eventfds of the engine's and of the Trio thread's sleep."""
+        """The eventfds of the engine's and of the Trio thread's sleep; while no engine of the mesh runs."""
+        cdef uint32_t i
         self.core.command_bell.fd = command_fd
         self.core.event_bell.fd = event_fd
+        for i in range(self.core.engine_count):
+            if self.core.incoming[i] != NULL:
+                self.core.incoming[i].bell.fd = command_fd
 
     def poll(self, int limit=256) -> list:
         """At most `limit` of: ("removed" | "state" | "started" | "speaker", handle, value),
@@ -308,7 +334,7 @@ cdef class Pipeline:
 
     cdef Head* head_of(self, uint64_t handle) except? NULL:
         cdef Head* head
-        if not KIND_ROUTER <= kind_of(handle) <= KIND_CONSUMER:
+        if not KIND_ROUTER <= kind_of(handle) <= KIND_RELAY:
             raise ValueError("not a handle")
         head = slab_at(self.slab_of(kind_of(handle)), <uint32_t>handle)
         return head if head != NULL and head.handle == handle else NULL
@@ -317,7 +343,7 @@ cdef class Pipeline:
         """The engine's own counters; `Counters` of objects.pxd says what each is."""
         cdef dict out = self.core.counters
         out["command_backlog"] = len(self.backlog)
-        out["routers"], out["transports"], out["producers"], out["consumers"] = (
+        out["routers"], out["transports"], out["producers"], out["consumers"], out["relays"] = (
             allocator.used for allocator in self.allocators[1:]
         )
         return out
@@ -398,6 +424,12 @@ cdef class Pipeline:
             demux_receive(self.core, now_us, &path, at, <int>len(data))
             at += <size_t>len(data)
         demux_flush(self.core, now_us)
+
+    def receive_relayed(self, int64_t now_us) -> bool:
+        """A batch from each engine of the mesh. True: there may be more."""
+        self.check_free()
+        relay_answer(self.core)
+        return relay_receive(self.core, now_us)
 
     def close_channel(self, uint32_t channel) -> None:
         self.check_free()

@@ -1,4 +1,4 @@
-"""Single-writer, single-reader rings between the Trio thread and the engine's thread.
+"""Single-writer, single-reader rings between the Trio thread and an engine's, and from one engine to another.
 
 The order that makes the bell safe: the writer publishes and then rings; the sleeper answers and then drains.
 Whatever is published after the drain finds `rung` at zero and writes the eventfd again.
@@ -35,10 +35,17 @@ cdef void ring_free(Ring* ring) noexcept nogil:
 
 
 cdef uint8_t* ring_claim(Ring* ring) noexcept nogil:
+    return ring_claim_below(ring, <uint64_t>ring.mask + 1)
+
+
+cdef uint8_t* ring_claim_below(Ring* ring, uint64_t limit) noexcept nogil:
+    """The reader's counter is looked at only when it was too far behind: its cache line is the reader's."""
     cdef uint64_t tail = load_relaxed(&ring.tail)
-    if tail - load_acquire(&ring.head) > ring.mask:
-        ring.dropped += 1
-        return NULL
+    if tail - ring.seen >= limit:
+        ring.seen = load_acquire(&ring.head)
+        if tail - ring.seen >= limit:
+            ring.dropped += 1
+            return NULL
     return ring.slots + (tail & ring.mask) * ring.slot_size
 
 
@@ -47,14 +54,22 @@ cdef void ring_publish(Ring* ring) noexcept nogil:
 
 
 cdef uint8_t* ring_peek(Ring* ring) noexcept nogil:
-    cdef uint64_t head = load_relaxed(&ring.head)
-    if head == load_acquire(&ring.tail):
+    return ring_peek_at(ring, 0)
+
+
+cdef uint8_t* ring_peek_at(Ring* ring, uint64_t behind) noexcept nogil:
+    cdef uint64_t at = load_relaxed(&ring.head) + behind
+    if load_acquire(&ring.tail) - load_relaxed(&ring.head) <= behind:
         return NULL
-    return ring.slots + (head & ring.mask) * ring.slot_size
+    return ring.slots + (at & ring.mask) * ring.slot_size
 
 
 cdef void ring_release(Ring* ring) noexcept nogil:
-    store_release(&ring.head, load_relaxed(&ring.head) + 1)
+    ring_release_many(ring, 1)
+
+
+cdef void ring_release_many(Ring* ring, uint64_t count) noexcept nogil:
+    store_release(&ring.head, load_relaxed(&ring.head) + count)
 
 
 cdef uint64_t ring_used(Ring* ring) noexcept nogil:

@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from rtp_core.egress cimport egress_ready, send_rtcp
 from rtp_core.ext cimport EXT_TRANSPORT_CC
 from rtp_core.keyframe cimport keyframe_deadline, keyframe_request
+from rtp_core.link cimport link_request
 from rtp_core.nack cimport nack_due
 from rtp_core.objects cimport Consumer, Core, Producer, Transport, wake_at
 from rtp_core.reception cimport reception_report
@@ -29,6 +30,9 @@ cdef void send_keyframe_request(Core* core, Producer* producer) noexcept nogil:
     cdef uint8_t out[64]
     cdef uint32_t size
     cdef Transport* transport = producer.transport
+    if producer.origin:
+        link_request(core, producer)
+        return
     if producer.payloads[producer.last_payload].fir_only:
         size = rtcp_write_fir(out, 64, transport.own_ssrc, producer.ssrc, producer.fir_seq)
         producer.fir_seq += 1
@@ -41,7 +45,9 @@ cdef void send_keyframe_request(Core* core, Producer* producer) noexcept nogil:
 
 cdef void request_keyframe(Core* core, Producer* producer, int64_t now) noexcept nogil:
     """At once if none was asked for lately; else the throttle's deadline asks again while one is wanted."""
-    if not producer.is_video or producer.paused or producer.ssrc == 0 or not egress_ready(producer.transport):
+    if not producer.is_video or producer.paused:
+        return
+    if producer.origin == 0 and (producer.ssrc == 0 or not egress_ready(producer.transport)):
         return  # there is nobody to ask yet; the first packet that is no key frame asks again
     if keyframe_request(&producer.keyframe, now):
         send_keyframe_request(core, producer)

@@ -40,8 +40,10 @@ class World:
         self.step()
 
     def step(self) -> None:
-        """Apply commands and what is due, deliver what was sent, collect events."""
+        """Apply commands, what other engines sent and what is due, deliver what was sent, collect events."""
         self.core.apply(self.now)
+        while self.core.receive_relayed(self.now):
+            self.deliver()
         self.core.tick(self.now)
         self.deliver()
         while events := self.core.poll():
