@@ -19,5 +19,9 @@ class ClientError(Exception):
         self.data = data
 
 
+class Unavailable(Exception):
+    """What the answer needs is away or too busy now; the same may succeed later."""
+
+
 class ConfigError(Exception):
     """A setting that cannot be used; the text names the setting, the value and what is allowed."""
