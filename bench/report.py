@@ -54,8 +54,11 @@ def write(path: str | None, question: str, rows: list[dict[str, Any]]) -> None:
 
 def faults(found: dict[str, float]) -> dict[str, float]:
     """What a run of the driver must not have: empty when all packets were right."""
-    names = ("missing", "twice", "forged", "disorder", "stalls", "send_failures")
-    wrong = {name: found[name] for name in names if found[name]}
+    names = (
+        "missing", "tail", "silent", "twice", "forged", "unknown", "strange", "disorder", "reordered", "broken",
+        "stalls", "send_failures",
+    )  # fmt: skip
+    wrong = {name: found[name] for name in names if found.get(name)}
     if not found["received"]:
         wrong["received"] = 0
     return wrong

@@ -1,0 +1,29 @@
+"""Who may use which core: the server's media threads their own, everything else what is left.
+
+With one core there is nothing to part.
+"""
+
+from __future__ import annotations
+
+import os
+
+from bench.load.cpu import thread_times
+
+_CORES = sorted(os.sched_getaffinity(0))
+
+
+def pin_here() -> None:
+    """The calling thread, and the threads and processes that it begins from now on: off the media's core."""
+    os.sched_setaffinity(0, _CORES[1:] or _CORES)
+
+
+def pin_media(thread: int = 0) -> None:
+    """A thread by its id (0: the calling one) to the first core."""
+    os.sched_setaffinity(thread, _CORES[:1])
+
+
+def pin_server(pid: int, name: str) -> None:
+    """The server's media threads, by their name: the first gets the first core, and so on around."""
+    found = [thread for thread, (comm, _) in sorted(thread_times(pid).items()) if comm.startswith(name)]
+    for at, thread in enumerate(found):
+        os.sched_setaffinity(thread, {_CORES[at % len(_CORES)]})
