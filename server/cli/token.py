@@ -30,7 +30,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
         "--can",
         default="start,publish",
         metavar="LIST",
-        help="of start,publish,end,admin (default start,publish)",
+        help="of start,publish,end,read,admin (default start,publish)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_settings(parser)

@@ -146,10 +146,8 @@ class Router:
         if exact is not None:
             return exact, {}
         # Cut before it is unquoted: a quoted slash is part of a name.
-        parts = [
-            urllib.parse.unquote(part, errors="replace")
-            for part in request.target.partition("?")[0].split("/")
-        ]
+        raw = request.target.partition("?")[0].split("/")
+        parts = [urllib.parse.unquote(part, errors="replace") for part in raw]
         for pattern, methods in self._patterns.items():
             named = _match(pattern, parts)
             if named is not None:

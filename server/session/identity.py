@@ -17,6 +17,7 @@ class Grants(msgspec.Struct, frozen=True, kw_only=True):
     start: bool = False  # ring others with call.start
     publish: bool = True  # send media
     end: bool = False  # end the call for everybody
+    read: bool = False  # read what is kept of calls, over REST
     admin: bool = False  # all of the above, in every room
 
     def allows_room(self, room_id: str) -> bool:
@@ -24,7 +25,7 @@ class Grants(msgspec.Struct, frozen=True, kw_only=True):
 
     def names(self) -> list[str]:
         """The grants as `hello` tells them to the client."""
-        given = [name for name in ("join", "start", "publish", "end", "admin") if getattr(self, name)]
+        given = [name for name in ("join", "start", "publish", "end", "read", "admin") if getattr(self, name)]
         return [*given, f"room:{self.room}"]
 
 

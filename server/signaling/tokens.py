@@ -1,7 +1,7 @@
 """Tokens: JWTs (RFC 7519) that say who a client is and what it may do, and the identity that follows.
 
 Claims: `sub` the user's id (a guest without it), `name`, `avatar`, `room` (one room's id, or "*"), `can` (a
-list of start, publish, end, admin; start and publish without it), `exp` (required), `nbf`, `iss`, `aud`.
+list of start, publish, end, read, admin; start and publish without it), `exp` (required), `nbf`, `iss`, `aud`.
 A token is signed by the server's secret (HS256), or by a holder of a configured key (RS, PS, ES, EdDSA);
 which algorithms a key accepts follows from the key alone, never from the token.
 """
@@ -23,8 +23,8 @@ from server.session.identity import Grants, Identity, clean_name
 from server.signaling.messages import Hello, Id
 from server.signaling.settings import AuthSettings
 
-Can = Literal["start", "publish", "end", "admin"]
-CAN: tuple[Can, ...] = ("start", "publish", "end", "admin")
+Can = Literal["start", "publish", "end", "read", "admin"]
+CAN: tuple[Can, ...] = ("start", "publish", "end", "read", "admin")
 SECRET_FILE = "token-secret"
 
 
@@ -100,6 +100,7 @@ class Tokens:
             start=admin or "start" in claims.can,
             publish=admin or "publish" in claims.can,
             end=admin or "end" in claims.can,
+            read=admin or "read" in claims.can,
             admin=admin,
         )
         return Identity(
