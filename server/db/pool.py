@@ -26,6 +26,7 @@ log = structlog.get_logger("tandem.db")
 CONNECT_TIMEOUT = 5.0  # seconds
 COMMAND_TIMEOUT = 30.0  # seconds
 ROLLBACK_TIMEOUT = 1.0  # seconds, after a cancellation
+SILENCE_TIMEOUT = 10.0  # seconds after which PostgreSQL gives up a transaction that we say nothing more in
 CLOSE_TIMEOUT = 2.0  # seconds
 
 # Refused for good: the value or the statement is at fault. What is left out of class 42 depends on the schema
@@ -144,6 +145,18 @@ async def _prepare(connection: asyncpg.Connection) -> None:
         )
 
 
+def _when_we_are_gone(silence: float) -> dict[str, str]:
+    """For a network or a machine that goes without a word: PostgreSQL would keep the transaction's locks for
+    hours, and the next try would wait for them."""
+    return {
+        "idle_in_transaction_session_timeout": f"{round(silence * 1000)}",  # ms
+        "client_connection_check_interval": "5s",  # while a statement runs or waits for a lock
+        "tcp_keepalives_idle": "15",
+        "tcp_keepalives_interval": "5",
+        "tcp_keepalives_count": "3",
+    }
+
+
 def _log_loop_error(loop: object, context: dict[str, Any]) -> None:
     # trio-asyncio's own handler would end the loop for what asyncpg reports as news.
     log.warning("database connection", note=context.get("message"), error=repr(context.get("exception")))
@@ -170,8 +183,13 @@ async def open_database(
                 timeout=CONNECT_TIMEOUT,
                 command_timeout=statement_timeout,
                 max_inactive_connection_lifetime=300.0,
-                # Compiling these short statements costs more than running them.
-                server_settings={"jit": "off", "application_name": "tandem", "timezone": "UTC"},
+                server_settings={
+                    "application_name": "tandem",
+                    "timezone": "UTC",
+                    # Compiling these short statements costs more than running them.
+                    "jit": "off",
+                    **_when_we_are_gone(min(SILENCE_TIMEOUT, statement_timeout)),
+                },
             )
 
         pool = await loop.run_aio_coroutine(make())

@@ -3,8 +3,8 @@
 `submit` puts a change into the spool on disk and into memory, and returns. One task takes the changes in
 order and applies them, several to a transaction when several wait. The transaction moves the stream's mark
 (see `server.db.writes`), so whatever is sent twice is written once. When PostgreSQL is away the task tries
-again with back-off and the spool is flushed to the disk; after a restart of the server the next process
-writes what the spool still holds before anything of its own.
+again with back-off, and what waits is flushed to the disk so that it outlives the machine too. After a
+restart of the server the next process writes what the spool still holds before anything of its own.
 
 A change that PostgreSQL refuses for good is set aside in `dead-letters.jsonl`, and does not hold up the rest.
 """
@@ -32,11 +32,12 @@ log = structlog.get_logger("tandem.recorder")
 BATCH = 64  # changes in one transaction at most
 MEMORY_BYTES = 8 << 20  # payloads kept in memory; beyond, they are read back from the spool
 PAUSE_FIRST, PAUSE_LAST = 0.05, 2.0  # seconds between tries while PostgreSQL is away
+SYNC_AFTER = 0.05  # seconds; what PostgreSQL has not taken by then is flushed to the disk
 DEAD_LETTERS = dead_letters.NAME
 
 
 class RecorderStats(msgspec.Struct):
-    """Counters since the start, and two levels (`pending`, `spool_bytes`)."""
+    """Counters since the start, and levels (from `pending` on)."""
 
     submitted: int = 0
     written: int = 0
@@ -44,6 +45,8 @@ class RecorderStats(msgspec.Struct):
     dead_lettered: int = 0
     lost: int = 0  # submitted while both the spool and the memory were full
     pending: int = 0
+    unspooled: int = 0  # of these, in memory only, because the spool or its disk is full
+    waited: float = 0.0  # seconds since one of them was written, or since there are any
     spool_bytes: int = 0
 
 
@@ -57,6 +60,8 @@ class Recorder:
         self._spool = Spool(directory, stream, max_bytes=max_spool_bytes)
         self._memory: dict[int, bytes] = {}
         self._memory_bytes = 0
+        self._unspooled: set[int] = set()
+        self._moved_at = 0.0  # trio's time: something was written, or began to wait
         self._last = 0  # number of the change submitted last
         self._done = 0  # every change up to this number is written or set aside
         self._stats = RecorderStats()
@@ -77,18 +82,25 @@ class Recorder:
             self._stats.lost += 1
             return
         n = self._last + 1
-        kept = self._spool.append(n, payload)
+        spooled = self._spool.append(n, payload)
         if self._memory_bytes + len(payload) <= MEMORY_BYTES:
             self._memory[n] = payload
             self._memory_bytes += len(payload)
-            kept = True
-        if not kept:
+        elif not spooled:
             self._lose(change)
             return
+        if not spooled:
+            self._unspooled.add(n)
+            if len(self._unspooled) == 1:
+                log.error(
+                    "the spool is full, or its disk is: changes are in memory only, and die with the server",
+                    spool_bytes=self._spool.size,
+                )
+        if self._done == self._last:
+            self._moved_at = trio.current_time()
         self._last = n
         self._submitted.set()
-        if not self._connected:
-            self._unsynced.set()
+        self._unsynced.set()
 
     async def flush(self) -> None:
         """Returns when all that has been submitted so far is written or set aside. Waits for the database."""
@@ -103,8 +115,13 @@ class Recorder:
 
     def stats(self) -> RecorderStats:
         """A copy of the counters and levels as they are now."""
+        pending = self._last - self._done
         return msgspec.structs.replace(
-            self._stats, pending=self._last - self._done, spool_bytes=self._spool.size
+            self._stats,
+            pending=pending,
+            unspooled=len(self._unspooled),
+            waited=trio.current_time() - self._moved_at if pending else 0.0,
+            spool_bytes=self._spool.size,
         )
 
     def _lose(self, change: Change) -> None:
@@ -141,9 +158,12 @@ class Recorder:
         return streams
 
     def forget(self, streams: list[str]) -> None:
-        """Removes the files of streams that `write_left_behind` has written."""
+        """Removes the files of streams that `write_left_behind` has written, for good: were they to come back
+        after a power failure, when the database has forgotten their marks, they would be written again.
+        Raises `OSError`."""
         for stream in streams:
             self._spool.forget(stream)
+        self._spool.sync()
 
     async def run(self, database: Database) -> NoReturn:
         """Writes until cancelled."""
@@ -158,15 +178,21 @@ class Recorder:
             self._advance(batch[-1].n)
 
     async def keep_synced(self) -> NoReturn:
-        """Flushes the spool to the disk whenever something was added to it while PostgreSQL is away."""
+        """Flushes the spool to the disk when something in it has waited for a moment, whether or not somebody
+        has noticed that PostgreSQL is away: a black hole is silent."""
         while True:
             await self._unsynced.wait()
             self._unsynced = trio.Event()
+            last = self._last
+            await trio.sleep(SYNC_AFTER)
+            if self._done >= last:
+                continue
             try:
                 await trio.to_thread.run_sync(self._spool.sync)
             except OSError as error:
                 log.error("the spool cannot be flushed to the disk", error=str(error))
                 await trio.sleep(PAUSE_LAST)
+                self._unsynced.set()
 
     def close(self) -> None:
         """After `run` has ended: flushes what is left to the disk, or removes the files if nothing is."""
@@ -194,7 +220,9 @@ class Recorder:
     def _advance(self, n: int) -> None:
         for number in range(self._done + 1, n + 1):
             self._memory_bytes -= len(self._memory.pop(number, b""))
+            self._unspooled.discard(number)
         self._done = n
+        self._moved_at = trio.current_time()
         self._spool.drop_through(n)
         self._progress.set()
         self._progress = trio.Event()
@@ -252,7 +280,6 @@ class Recorder:
         if self._connected or self._stats.retries == 1:
             log.warning("the database is away; changes wait in the spool", error=str(error))
         self._connected = False
-        self._unsynced.set()
 
     def _back(self) -> None:
         if not self._connected and self._stats.retries:

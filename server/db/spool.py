@@ -16,6 +16,7 @@ import re
 import struct
 import zlib
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,6 +91,7 @@ class Spool:
         self._fd = -1
         self._open_size = 0  # of the open segment
         self._size_all = sum(path.stat().st_size for row in segments(directory).values() for _, path in row)
+        self._dirty: deque[Path] = deque()  # segments with something that no `sync` has seen
         self._cached: tuple[Path, int, dict[int, bytes]] | None = None
 
     @property
@@ -113,6 +115,10 @@ class Spool:
             return False
         self._open_size += written
         self._size_all += written
+        # Marked after the write: whoever takes the mark away meanwhile flushes this record too.
+        path = self._segments[-1][1]
+        if not self._dirty or self._dirty[-1] != path:
+            self._dirty.append(path)
         return True
 
     def get(self, n: int) -> bytes | None:
@@ -143,14 +149,19 @@ class Spool:
             self._remove(path)
 
     def sync(self) -> None:
-        """Flushes the segments and the directory to the disk. May run in another thread than the rest."""
-        for path in [path for _, path in self._segments[-2:]] + [self._directory]:
-            with contextlib.suppress(FileNotFoundError):
-                fd = os.open(path, os.O_RDONLY)
-                try:
-                    os.fsync(fd)
-                finally:
-                    os.close(fd)
+        """Flushes the segments and the directory to the disk. May run in another thread than the rest.
+
+        Raises `OSError`; what was not flushed is tried again with the next call.
+        """
+        while self._dirty:
+            path = self._dirty.popleft()
+            try:
+                with contextlib.suppress(FileNotFoundError):  # written and removed meanwhile
+                    _flush(path)
+            except OSError:
+                self._dirty.appendleft(path)
+                raise
+        _flush(self._directory)
 
     def close(self) -> None:
         self._close()
@@ -182,10 +193,20 @@ class Spool:
             self._fd = -1
 
     def _remove(self, path: Path) -> None:
+        with contextlib.suppress(ValueError, IndexError):  # flushed, or being flushed
+            self._dirty.remove(path)
         with contextlib.suppress(OSError):
             size = path.stat().st_size
             path.unlink()
             self._size_all = max(0, self._size_all - size)
+
+
+def _flush(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def read_segment(path: Path) -> list[Record]:

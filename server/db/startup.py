@@ -176,7 +176,11 @@ async def take_over(
     interrupted = [found[call_id] for call_id in ended]
     for call in interrupted:
         log.warning("a call was interrupted by the server's end", call=call.call_id, at=str(call.ended_at))
-    recorder.forget(streams)
+    try:
+        recorder.forget(streams)
+    except OSError as error:
+        log.error("the spool's directory cannot be flushed to the disk", error=str(error))
+        return interrupted  # the marks stay until a next start
     with contextlib.suppress(DatabaseUnavailable):  # the next start removes them as well
         await database.run(forget_predecessors, recorder.stream, node_id)
     return interrupted

@@ -143,9 +143,14 @@ class Storage:
             else:
                 return
 
-    async def _beat(self) -> NoReturn:
+    async def _give_life_signs(self) -> NoReturn:
+        """Apart from the heartbeat, which a silent database holds up."""
         while True:
             self._life_sign.give()
+            await trio.sleep(HEARTBEAT)
+
+    async def _beat(self) -> NoReturn:
+        while True:
             if self.ready:
                 with contextlib.suppress(DatabaseUnavailable):
                     await self.db.run(heartbeat, self.instance_id, at=time.time())
@@ -237,6 +242,7 @@ async def open_storage(
                 await _first_try(storage, patience)
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(storage._run)
+                    nursery.start_soon(storage._give_life_signs)
                     nursery.start_soon(storage._beat)
                     nursery.start_soon(recorder.keep_synced)
                     nursery.start_soon(storage._backfill)

@@ -10,7 +10,8 @@ import trio
 from server.db.connection import Connection
 from server.db.errors import DatabaseRefused, DatabaseUnavailable
 from server.db.pool import Database, open_database
-from tests.harness.postgres import psql
+from tests.harness.database_proxy import database_proxy
+from tests.harness.postgres import TestCluster, psql
 
 
 async def _backend(connection: Connection) -> int:
@@ -147,3 +148,27 @@ async def test_a_unit_may_be_run_from_any_task(db: Database) -> None:
 
     with trio.fail_after(5):
         assert await receive.receive() > 0
+
+
+async def test_what_was_abandoned_holds_up_nobody_for_long(cluster: TestCluster, url: str) -> None:
+    """The network swallows a COMMIT and the cut; PostgreSQL gives the transaction up by itself."""
+    psql(url, "INSERT INTO users (id) VALUES ('a')")
+
+    async def rename(connection: Connection, name: str) -> None:
+        await connection.execute("UPDATE users SET name = $1 WHERE id = 'a'", name)
+
+    async with database_proxy(str(cluster.postgres.socket_dir / ".s.PGSQL.5432")) as proxy:
+        through = proxy.url(url.split("@/")[1].split("?")[0])
+        async with open_database(through, size=1, statement_timeout=1.0) as database:
+            proxy.cut_at_commit(1, "abandoned")
+            with pytest.raises(DatabaseUnavailable):
+                await database.run(rename, "lost")
+            assert psql(url, "SELECT state FROM pg_stat_activity WHERE state LIKE 'idle in%'") != ""
+            with trio.fail_after(10):
+                while True:
+                    try:
+                        await database.run(rename, "kept")
+                        break
+                    except DatabaseUnavailable:  # its time to wait for the lock is up
+                        continue
+    assert psql(url, "SELECT name FROM users WHERE id = 'a'") == "kept"

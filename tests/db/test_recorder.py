@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import trio
 import trio.lowlevel
+import trio.testing
 
 from server.db import recorder as recorder_module
 from server.db.changes import CallCreated, CallEnded, Change, ParticipantMedia, SwitchedToP2p, SwitchedToSfu
@@ -135,6 +136,67 @@ async def test_a_full_spool_and_memory_lose_the_newest_and_say_so(
         await recorder.flush()
     assert recorder.stats().lost == stats.lost
     await assert_complete(db, "later", 1)
+    recorder.close()
+
+
+async def test_what_is_in_memory_only_is_told(db: Database, tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, "s1", max_spool_bytes=2000)
+    recorder.submit(created("c"))
+    assert recorder.stats().unspooled == 0
+    for epoch in range(1, 41):
+        recorder.submit(switch("c", epoch))
+    stats = recorder.stats()
+    assert 0 < stats.unspooled < 40
+    assert stats.lost == 0
+    async with running(recorder, db):
+        await recorder.flush()
+    assert recorder.stats().unspooled == 0
+    await assert_complete(db, "c", 40)
+    recorder.close()
+
+
+async def test_how_long_changes_wait(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    recorder = Recorder(tmp_path, "s1")
+    assert recorder.stats().waited == 0.0
+    await trio.sleep(5)
+    recorder.submit(created("c"))
+    await trio.sleep(2)
+    recorder.submit(created("d"))
+    assert recorder.stats().waited == 2.0
+    recorder._advance(1)
+    assert recorder.stats().waited == 0.0
+    await trio.sleep(1)
+    assert recorder.stats().waited == 1.0
+    recorder._advance(2)
+    assert recorder.stats().waited == 0.0
+    recorder.close()
+
+
+async def test_a_silent_database_is_enough_to_flush(tmp_path: Path) -> None:
+    """Nobody has noticed yet that it is away, and yet what waits is on the disk."""
+
+    class Silent:
+        async def run(self, *args: Any) -> Any:
+            await trio.sleep_forever()
+
+    recorder = Recorder(tmp_path, "s1")
+    recorder._connected = True
+    synced = trio.Event()
+    sync = recorder._spool.sync
+
+    def noted() -> None:
+        sync()
+        trio.from_thread.run_sync(synced.set)
+
+    recorder._spool.sync = noted  # type: ignore[method-assign]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(recorder.run, Silent())
+        nursery.start_soon(recorder.keep_synced)
+        recorder.submit(created("c"))
+        with trio.fail_after(5):
+            await synced.wait()
+        nursery.cancel_scope.cancel()
+    recorder._spool.sync = sync  # type: ignore[method-assign]
     recorder.close()
 
 

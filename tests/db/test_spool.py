@@ -148,3 +148,38 @@ def test_strange_files_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "s.1.spool").write_text("")
     assert segments(tmp_path) == {}
     assert segments(tmp_path / "missing") == {}
+
+
+def test_a_sync_leaves_out_no_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many were begun since the last one; what could not be flushed is tried again."""
+    flushed: list[str] = []
+    fsync = os.fsync
+
+    def noted(fd: int) -> None:
+        fsync(fd)
+        flushed.append(os.readlink(f"/proc/self/fd/{fd}"))
+
+    spool = Spool(tmp_path, "s", segment_bytes=300)
+    fill(spool, 20)
+    files = [str(path) for _, path in segments(tmp_path)["s"]]
+    assert len(files) > 5
+
+    def broken(fd: int) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(spool_module.os, "fsync", broken)
+    with pytest.raises(OSError, match="broken"):
+        spool.sync()
+    monkeypatch.setattr(spool_module.os, "fsync", noted)
+    spool.sync()
+    assert sorted(flushed) == sorted([*files, str(tmp_path)])
+    flushed.clear()
+    fill(spool, 1, first=21)
+    spool.sync()
+    assert flushed == [files[-1], str(tmp_path)]
+    fill(spool, 20, first=22)
+    spool.drop_through(41)
+    flushed.clear()
+    spool.sync()
+    assert len(flushed) == 2  # what was removed needs no flush
+    spool.close()

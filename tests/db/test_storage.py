@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 import trio
 
+from server.db import storage as storage_module
 from server.db.changes import CallCreated
 from server.db.embedded import EmbeddedPostgres
 from server.db.errors import DatabaseUnavailable, DataDirBusy
 from server.db.queries import call_by_id
 from server.db.storage import open_storage
+from tests.harness.database_proxy import database_proxy
 from tests.harness.postgres import TestCluster, psql, until_gone
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -71,6 +73,25 @@ async def test_an_external_database(cluster: TestCluster, data_dir: Path) -> Non
         assert psql(url, 'SELECT "stoppedAt" IS NULL FROM server_instances') == "t"
     assert psql(url, 'SELECT "stoppedAt" IS NOT NULL FROM server_instances') == "t"
     assert not (data_dir / "postgres").exists()
+
+
+async def test_a_silent_database_does_not_stop_the_signs_of_life(
+    cluster: TestCluster, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They decide until when calls are known to have gone on, and whether they can be resumed."""
+    monkeypatch.setattr(storage_module, "HEARTBEAT", 0.02)
+    url = await cluster.fresh()
+    async with database_proxy(str(cluster.postgres.socket_dir / ".s.PGSQL.5432")) as proxy:
+        through = proxy.url(url.split("@/")[1].split("?")[0])
+        async with open_storage(data_dir=data_dir, database_url=through):
+            proxy.black_hole()
+            await trio.sleep(0.1)  # the heartbeat hangs now
+            path = data_dir / "last-seen"
+            before = path.stat().st_mtime_ns
+            with trio.fail_after(5):
+                while path.stat().st_mtime_ns == before:  # noqa: ASYNC110 - a file
+                    await trio.sleep(0.02)
+            proxy.heal()
 
 
 async def test_old_calls_go_by_themselves(cluster: TestCluster, data_dir: Path) -> None:

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from pytest_trio import trio_fixture
+
+from tests.faults import witness
+from tests.harness.database_proxy import DatabaseProxy, database_proxy
+from tests.harness.postgres import TestCluster, public_dir
+from tests.harness.postgres import test_cluster as start_cluster
+
+
+@pytest.fixture(scope="package")
+def cluster() -> Iterator[TestCluster]:
+    """A cluster whose fresh databases have the witness."""
+    with start_cluster() as running:
+        witness.install(running.url("tandem_template"))
+        yield running
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    with public_dir() as path:
+        yield path
+
+
+@trio_fixture
+async def proxy(cluster: TestCluster) -> AsyncIterator[DatabaseProxy]:
+    async with database_proxy(str(cluster.postgres.socket_dir / ".s.PGSQL.5432")) as running:
+        yield running
