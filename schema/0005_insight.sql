@@ -110,6 +110,7 @@ ALTER TABLE call_metrics ADD COLUMN "serverMetrics" jsonb; -- what the media ser
 
 --@ transaction
 ALTER TABLE call_participants
+    ADD COLUMN "joinCount" integer NOT NULL DEFAULT 1,
     ADD COLUMN "awaySeconds" double precision NOT NULL DEFAULT 0; -- between leaving and coming again
 
 -- -- the summary
@@ -148,8 +149,7 @@ BEGIN
         transitions := m."modeTransitions";
     END IF;
 
-    SELECT count(*), count(*) + COALESCE(sum((SELECT count(*) FROM participant_aliases a
-                                               WHERE a."participantId" = p.id)), 0),
+    SELECT count(*), COALESCE(sum(p."joinCount"), 0),
            COALESCE(sum(GREATEST(0, extract(epoch FROM COALESCE(p."leftAt", c."endedAt", p."joinedAt") - p."joinedAt")
                                     - p."awaySeconds")), 0)
       INTO people, arrivals, present
@@ -198,7 +198,8 @@ BEGIN
                 WHEN c.status::text = 'REJECTED' THEN 'rejected'
                 WHEN people < 2 THEN 'alone'
                 ELSE 'completed' END,
-           GREATEST(0, extract(epoch FROM c."startedAt" - c."createdAt")), people, peak, arrivals,
+           CASE WHEN c."startedAt" IS NOT NULL THEN GREATEST(0, extract(epoch FROM c."startedAt" - c."createdAt")) END,
+           people, peak, arrivals,
            COALESCE(m.reconnections, 0), present, in_p2p, in_sfu, c."modeChangeCount",
            avg(CASE jsonb_typeof(e -> 'duration') WHEN 'number' THEN (e ->> 'duration')::float8 END),
            max(CASE jsonb_typeof(e -> 'maxVideoGapMs') WHEN 'number' THEN (e ->> 'maxVideoGapMs')::float8 END),

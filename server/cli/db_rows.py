@@ -17,7 +17,10 @@ from server.db.upkeep import Finding
 
 
 def add_parsers(command: Any) -> None:
-    command("backfill", "give rows of before the last migration their values")
+    backfill = command("backfill", "give rows of before the last migration their values")
+    backfill.add_argument(
+        "--recompute", action="store_true", help="also make the summary of every call (call_analytics) anew"
+    )
     command("verify", "check every row against the invariants")
     cleanup = command("cleanup", "put wrong rows right")
     cleanup.add_argument("--dry-run", action="store_true", help="only show what is wrong")
@@ -48,7 +51,7 @@ async def backfill(args: argparse.Namespace, database: Database) -> int:
     def draw(now: backfills.Progress) -> None:
         bars.setdefault(now.table, Progress(f"backfill {now.table}")).update(now.done, now.total)
 
-    done = await backfills.backfill(database, draw)
+    done = await backfills.backfill(database, draw, recompute=args.recompute)
     for bar in bars.values():
         bar.close()
     lines = [f"{one.table}: looked at {one.done} rows, changed {one.changed}" for one in done]
@@ -112,8 +115,13 @@ async def erase_user(args: argparse.Namespace, database: Database) -> int:
     erased = erased or persons.Erased(0, 0, 0, "absent")
     lines = [
         f"erased from {erased.participations} participations, {erased.calls_initiated} calls made,"
-        f" {erased.calls_ended} calls ended, {letters} changes set aside"
+        f" {erased.calls_ended} calls ended, {erased.recordings_made} recordings made, {letters} changes set"
+        f" aside; deleted {erased.transcriptions} transcriptions"
     ]
+    if erased.heard_in:
+        lines.append(
+            "recordings of calls that this person was in, for you to decide on: " + ", ".join(erased.heard_in)
+        )
     if erased.person_row == "kept":
         lines.append("the row in users is another application's: erase it there")
     show(args, {"erased": erased, "changesSetAside": letters}, lines)

@@ -1,7 +1,8 @@
 """Gives rows that were there before a column the values it would have had, in batches beside those who write.
 
 `schema_backfills` remembers how far each table has come, in the same transaction as the rows, so that whoever
-continues, in this process or another, neither leaves out a row nor does one twice.
+continues, in this process or another, neither leaves out a row nor does one twice. Calls that were over
+before there were summaries (or were imported) get theirs; which those are, the tables tell by themselves.
 """
 
 from __future__ import annotations
@@ -76,10 +77,41 @@ async def _batch(connection: Connection, table: str) -> tuple[int, int] | None:
     return len(ids), rows_of(tag)
 
 
+# Calls that are over, without a summary or (recompute) all of them.
+_UNSUMMED = """
+    SELECT s.id FROM call_sessions s
+     WHERE s.id > $1 AND s.status IN ('ENDED', 'MISSED', 'REJECTED')
+       AND ($2 OR NOT EXISTS (SELECT FROM call_analytics a WHERE a."callSessionId" = s.id))
+"""
+
+
+async def _unsummed(connection: Connection, recompute: bool) -> int | None:
+    """How many calls want a summary; None if there is nothing to do."""
+    if await connection.fetchval("SELECT to_regclass('call_analytics')") is None:
+        return None
+    count = int(await connection.fetchval(f"SELECT count(*) FROM ({_UNSUMMED}) AS calls", "", recompute))
+    return count or None
+
+
+async def _sum_up(connection: Connection, after: str, recompute: bool) -> tuple[int, str] | None:
+    """Makes the next summaries; returns how many, and the last call's id."""
+    rows = await connection.fetch(
+        f"{_UNSUMMED} ORDER BY s.id LIMIT {BATCH} FOR KEY SHARE OF s", after, recompute
+    )
+    ids = [row["id"] for row in rows]
+    if not ids:
+        return None
+    await connection.execute("SELECT call_analytics_refresh(id) FROM unnest($1::text[]) AS t (id)", ids)
+    return len(ids), ids[-1]
+
+
 async def backfill(
-    database: Database, progress: Callable[[Progress], None] = lambda _: None
+    database: Database, progress: Callable[[Progress], None] = lambda _: None, *, recompute: bool = False
 ) -> list[Progress]:
-    """Does what is left of every table; returns what it did. Call it again after `DatabaseUnavailable`."""
+    """Does what is left of every table; returns what it did. Call it again after `DatabaseUnavailable`.
+
+    With `recompute` the summaries of all calls are made anew.
+    """
     found = []
     for table in _UPDATES:
         total = await database.run(_rest, table)
@@ -88,6 +120,14 @@ async def backfill(
         now = Progress(table, 0, 0, total)
         while (step := await run_giving_way(database, _batch, table)) is not None:
             now = Progress(table, now.done + step[0], now.changed + step[1], total)
+            progress(now)
+        found.append(now)
+    total = await database.run(_unsummed, recompute)
+    if total is not None:
+        now, last = Progress("call_analytics", 0, 0, total), ""
+        while (batch := await run_giving_way(database, _sum_up, last, recompute)) is not None:
+            count, last = batch
+            now = Progress(now.table, now.done + count, now.changed + count, total)
             progress(now)
         found.append(now)
     return found

@@ -12,10 +12,19 @@ from typing import Literal
 
 import msgspec
 
-Table = Literal["call_sessions", "call_participants", "call_metrics", "participant_aliases"]
+Table = Literal[
+    "call_sessions",
+    "call_participants",
+    "call_metrics",
+    "participant_aliases",
+    "call_analytics",
+    "call_recordings",
+    "call_transcriptions",
+]
 
 DELETE = "DELETE"
 RUN_CLEANUP = "run `tandem db cleanup`"
+RUN_BACKFILL = "run `tandem db backfill --recompute`"
 
 _OVER = "('ENDED', 'MISSED', 'REJECTED')"
 _SFU_IDS = (
@@ -41,21 +50,25 @@ def _call(condition: str) -> str:
     return f'EXISTS (SELECT FROM call_sessions s WHERE s.id = t."callSessionId" AND {condition})'
 
 
+_OF_A_CALL: tuple[tuple[str, Table, str], ...] = (
+    ("participant", "call_participants", "a participant"),
+    ("metrics", "call_metrics", "metrics"),
+    ("analytics", "call_analytics", "the summary"),
+    ("recording", "call_recordings", "the recording"),
+    ("transcription", "call_transcriptions", "a transcription"),
+)
+
 INVARIANTS: tuple[Invariant, ...] = (
     # -- a row belongs to a call; foreign keys see to it where they have not been taken away
-    Invariant(
-        name="participant_without_call",
-        table="call_participants",
-        says="a participant of a call that does not exist",
-        where='NOT EXISTS (SELECT FROM call_sessions s WHERE s.id = t."callSessionId")',
-        mend=DELETE,
-    ),
-    Invariant(
-        name="metrics_without_call",
-        table="call_metrics",
-        says="metrics of a call that does not exist",
-        where='NOT EXISTS (SELECT FROM call_sessions s WHERE s.id = t."callSessionId")',
-        mend=DELETE,
+    *(
+        Invariant(
+            name=f"{name}_without_call",
+            table=table,
+            says=f"{what} of a call that does not exist",
+            where='NOT EXISTS (SELECT FROM call_sessions s WHERE s.id = t."callSessionId")',
+            mend=DELETE,
+        )
+        for name, table, what in _OF_A_CALL
     ),
     # -- the life of a call
     Invariant(
@@ -231,5 +244,67 @@ INVARIANTS: tuple[Invariant, ...] = (
         says="an id that names a participant and leads to another one as well",
         where='EXISTS (SELECT FROM call_participants p WHERE p.id = t.id)',
         advice="report it, with the server's log of that call",
+    ),
+    Invariant(
+        name="negative_absence",
+        table="call_participants",
+        says="a participant was away for less than no time",
+        where='t."awaySeconds" < 0',
+        mend='"awaySeconds" = 0',
+    ),
+    # -- summaries, recordings, transcriptions
+    Invariant(
+        name="analytics_missing",
+        table="call_sessions",
+        says="a call that is over has no summary",
+        where=f"""t.status IN {_OVER} AND t."serverInstanceId" IS NOT NULL AND NOT EXISTS (
+            SELECT FROM call_analytics a WHERE a."callSessionId" = t.id)""",
+        advice="run `tandem db backfill`",
+    ),
+    Invariant(
+        name="analytics_of_open_call",
+        table="call_analytics",
+        says="the summary of a call that is not over",
+        where=_call(f"s.status NOT IN {_OVER}"),
+        mend=DELETE,
+    ),
+    Invariant(
+        name="analytics_do_not_add_up",
+        table="call_analytics",
+        says="the seconds in P2P and SFU mode are not the seconds of the call (two are let pass)",
+        where=_call("""s."endedAt" >= s."startedAt" AND abs(
+            t."p2pSeconds" + t."sfuSeconds" - extract(epoch FROM s."endedAt" - s."startedAt")) >= 2"""),
+        advice=RUN_BACKFILL,
+    ),
+    Invariant(
+        name="recording_left_running",
+        table="call_recordings",
+        says="a recording that still runs an hour after its call was over",
+        where="t.status IN ('starting', 'recording') AND "
+        + _call(f"""s.status IN {_OVER}
+            AND COALESCE(s."endedAt", s."updatedAt") < now() - interval '1 hour'"""),
+        mend="status = 'failed', error = COALESCE(t.error, 'nobody finished it when the call had ended')",
+    ),
+    Invariant(
+        name="recording_and_file",
+        table="call_recordings",
+        says="a recording that is ready and has no file, or is not ready and has one",
+        where="(t.status = 'ready') <> (t.\"fileKey\" IS NOT NULL)",
+        advice="set fileKey and fileSize, or the status to failed and fileKey to NULL",
+    ),
+    Invariant(
+        name="transcription_of_a_stranger",
+        table="call_transcriptions",
+        says="a transcription of somebody who is not in that call",
+        where='''NOT EXISTS (SELECT FROM call_participants p
+            WHERE p.id = t."participantId" AND p."callSessionId" = t."callSessionId") AND ''' + _call("true"),
+        advice="correct participantId or callSessionId by hand, or delete the row",
+    ),
+    Invariant(
+        name="transcription_out_of_range",
+        table="call_transcriptions",
+        says="a transcription that ends before it begins, or a confidence outside 0 to 1",
+        where='t."endedAt" < t."startedAt" OR t.confidence NOT BETWEEN 0 AND 1',
+        advice="correct the application that writes it",
     ),
 )  # fmt: skip

@@ -22,17 +22,23 @@ class InCall(DatabaseError):
 
 
 class Erased(msgspec.Struct, frozen=True, rename="camel"):
-    """What was taken from the rows. `person_row` is `kept` where `users` belongs to another application."""
+    """What was taken from the rows. `person_row` is `kept` where `users` belongs to another application.
+    `heard_in` are the ids of recordings, with a file, of calls that the person was in: a file is one for all
+    who were in the call, so it is left to a person to decide."""
 
     participations: int
     calls_initiated: int
     calls_ended: int
     person_row: Literal["erased", "kept", "absent"]
+    transcriptions: int = 0  # deleted: they are the person's own words
+    recordings_made: int = 0  # started or stopped by the person
+    heard_in: list[str] = []
 
 
 async def export_person(connection: Connection, person: str, kind: Kind) -> dict[str, Any] | None:
-    """The person's own row, participations (each with its call's plain facts), and the calls they made or
-    ended; None if nothing is held. Nothing in it is about other people."""
+    """The person's own row, participations (each with its call's plain facts), what they said where it was
+    written down, the recordings of their calls, and the calls and recordings they made or ended; None if
+    nothing is held. Nothing in it is about other people."""
     row = await connection.fetchrow(f"SELECT * FROM {_TABLE[kind]} WHERE id = $1", person)
     participations = await connection.fetch(
         f"""
@@ -56,13 +62,37 @@ async def export_person(connection: Connection, person: str, kind: Kind) -> dict
         ' ORDER BY "endedAt", id',
         person,
     )
-    if row is None and not (participations or initiated or ended):
+    mine = [one["id"] for one in participations]
+    said = await connection.fetch(
+        """
+        SELECT id, "callSessionId", "participantId", text, language, "startedAt", "endedAt", confidence,
+               "isFinal", source
+          FROM call_transcriptions WHERE "participantId" = ANY ($1::text[]) ORDER BY "startedAt", id
+        """,
+        mine,
+    )
+    recorded = await connection.fetch(
+        """
+        SELECT r.id, r."callSessionId", r.status, r.format, r.duration, r."startedAt", r."endedAt",
+               COALESCE(r."startedBy" = $2, false) AS "startedByPerson",
+               COALESCE(r."stoppedBy" = $2, false) AS "stoppedByPerson"
+          FROM call_recordings r
+         WHERE r."startedBy" = $2 OR r."stoppedBy" = $2 OR r."callSessionId" IN (
+             SELECT p."callSessionId" FROM call_participants p WHERE p.id = ANY ($1::text[]))
+         ORDER BY r."createdAt", r.id
+        """,
+        mine,
+        person if kind == "user" else None,
+    )
+    if row is None and not (participations or initiated or ended or recorded):
         return None
     return {
         kind: None if row is None else dict(row),
         "participations": [dict(one) for one in participations],
         "callsInitiated": [dict(one) for one in initiated],
         "callsEnded": [dict(one) for one in ended],
+        "transcriptions": [dict(one) for one in said],
+        "recordings": [dict(one) for one in recorded],
     }
 
 
@@ -84,9 +114,10 @@ async def _users_is_ours(connection: Connection) -> bool:
 async def erase_person(connection: Connection, person: str, kind: Kind, *, at: float) -> Erased | None:
     """Takes the person out of every row; the calls keep their figures. None if nothing is held.
 
-    Participations lose whose they were and the device; calls lose who made and who ended them. The person's
-    own row is deleted, unless `users` has other columns or other tables refer to it: then it is another
-    application's, which has its own way of erasing. Raises `InCall` while the person is in an open call.
+    Participations lose whose they were and the device; calls and recordings lose who made and who ended them;
+    what the person said, where it was written down, is deleted. The person's own row is deleted, unless
+    `users` has other columns or other tables refer to it: then it is another application's, which has its own
+    way of erasing. Raises `InCall` while the person is in an open call.
     """
     column = _COLUMN[kind]
     row = await connection.fetchrow(f"SELECT id FROM {_TABLE[kind]} WHERE id = $1 FOR UPDATE", person)
@@ -99,6 +130,30 @@ async def erase_person(connection: Connection, person: str, kind: Kind, *, at: f
     )
     if open_call is not None:
         raise InCall(f"{kind} {person!r} is in call {open_call!r} now; erase when that has ended")
+    said = await connection.execute(
+        f"""DELETE FROM call_transcriptions t USING call_participants p
+             WHERE p.{column} = $1 AND t."participantId" = p.id""",
+        person,
+    )
+    heard = await connection.fetch(
+        f"""
+        SELECT r.id FROM call_recordings r WHERE r."fileKey" IS NOT NULL AND r."callSessionId" IN (
+            SELECT p."callSessionId" FROM call_participants p WHERE p.{column} = $1) ORDER BY r.id
+        """,
+        person,
+    )
+    recordings = "UPDATE 0"
+    if kind == "user":
+        recordings = await connection.execute(
+            """
+            UPDATE call_recordings
+               SET "startedBy" = NULLIF("startedBy", $1), "stoppedBy" = NULLIF("stoppedBy", $1),
+                   "updatedAt" = $2
+             WHERE "startedBy" = $1 OR "stoppedBy" = $1
+            """,
+            person,
+            moment(at),
+        )
     left = await connection.execute(
         f"""UPDATE call_participants SET {column} = NULL, "deviceInfo" = NULL, "updatedAt" = $2
              WHERE {column} = $1""",
@@ -117,5 +172,13 @@ async def erase_person(connection: Connection, person: str, kind: Kind, *, at: f
     if row is not None and (kind == "guest" or await _users_is_ours(connection)):
         await connection.execute(f"DELETE FROM {_TABLE[kind]} WHERE id = $1", person)
         own = "erased"
-    erased = Erased(rows_of(left), rows_of(initiated), rows_of(ended), own)
+    erased = Erased(
+        rows_of(left),
+        rows_of(initiated),
+        rows_of(ended),
+        own,
+        transcriptions=rows_of(said),
+        recordings_made=rows_of(recordings),
+        heard_in=[one["id"] for one in heard],
+    )
     return None if erased == Erased(0, 0, 0, "absent") else erased

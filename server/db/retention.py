@@ -15,8 +15,8 @@ BATCH = 200  # calls in one transaction, with all that hangs on them
 
 
 class Purged(msgspec.Struct):
-    """How many calls went (participants, metrics and aliases go with them), and guests who were in no
-    other."""
+    """How many calls went (all that hangs on them goes with them; a recording's file is left to whoever
+    keeps it, in `recording_leftovers`), and guests who were in no other."""
 
     calls: int = 0
     guests: int = 0

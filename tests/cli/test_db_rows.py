@@ -95,11 +95,14 @@ def test_backfill(admin: Admin, url: str) -> None:
             "backfilled": [
                 {"table": "call_sessions", "done": 2, "changed": 1, "total": 2},
                 {"table": "call_participants", "done": 2, "changed": 0, "total": 2},
+                {"table": "call_analytics", "done": 1, "changed": 1, "total": 1},
             ]
         },
     )
     assert psql(url, 'SELECT "createdAt" = "startedAt" FROM call_sessions WHERE id = \'old\'') == "t"
     assert admin.text("backfill") == (0, "nothing to do")
+    again = admin.text("backfill", "--recompute")
+    assert again == (0, "call_analytics: looked at 1 rows, changed 1")
 
 
 def test_purge(admin: Admin, url: str) -> None:
@@ -135,7 +138,15 @@ def test_a_person(admin: Admin, url: str) -> None:
     assert admin.json("erase-user", "ann") == (
         0,
         {
-            "erased": {"participations": 1, "callsInitiated": 0, "callsEnded": 0, "personRow": "erased"},
+            "erased": {
+                "participations": 1,
+                "callsInitiated": 0,
+                "callsEnded": 0,
+                "personRow": "erased",
+                "transcriptions": 0,
+                "recordingsMade": 0,
+                "heardIn": [],
+            },
             "changesSetAside": 1,
         },
     )

@@ -25,6 +25,10 @@ SELECT p, c, u, g, '2025-01-01 10:00Z', '2025-01-03 10:00Z', 'left', '{"browser"
   FROM (VALUES ('p1', 'c', 'ann', NULL), ('p2', 'c', 'ben', NULL), ('p3', 'c', NULL, 'guest'),
                ('p4', 'd', 'ann', NULL)) AS v (p, c, u, g);
 INSERT INTO call_metrics (id, "callSessionId", "avgRtt", "updatedAt") VALUES ('m', 'c', 5, now());
+INSERT INTO call_transcriptions (id, "callSessionId", "participantId", text, "startedAt", "endedAt")
+SELECT 't' || p, 'c', p, 'words of ' || p, now(), now() FROM (VALUES ('p1'), ('p2'), ('p3')) AS v (p);
+INSERT INTO call_recordings (id, "callSessionId", status, "fileKey", "startedBy", "stoppedBy")
+    VALUES ('rc', 'c', 'ready', 'file', 'ann', 'ben'), ('rd', 'd', 'failed', NULL, 'ben', 'ann');
 """
 
 
@@ -44,6 +48,11 @@ async def test_an_export_holds_all_and_nothing_of_others(db: Database, url: str)
     assert data["participations"][0]["deviceInfo"] == {"browser": "B"}
     assert [one["id"] for one in data["callsInitiated"]] == [one["id"] for one in data["callsEnded"]] == ["c"]
     assert "ben" not in text.lower()
+    assert [one["text"] for one in data["transcriptions"]] == ["words of p1"]
+    assert [(one["id"], one["startedByPerson"], one["stoppedByPerson"]) for one in data["recordings"]] == [
+        ("rc", True, False),
+        ("rd", False, True),
+    ]
     guest = await db.run(export_person, "guest", "guest")
     assert guest is not None
     assert guest["guest"]["name"] == "Gus Secret"
@@ -53,8 +62,8 @@ async def test_an_export_holds_all_and_nothing_of_others(db: Database, url: str)
 @pytest.mark.parametrize(
     ("person", "kind", "erased", "marks"),
     [
-        ("ann", "user", Erased(2, 1, 1, "erased"), ("Ann", "ann", "a.png")),
-        ("guest", "guest", Erased(1, 0, 0, "erased"), ("Gus", "(guest,")),
+        ("ann", "user", Erased(2, 1, 1, "erased", 1, 2, ["rc"]), ("Ann", "ann", "a.png", "of p1")),
+        ("guest", "guest", Erased(1, 0, 0, "erased", 1, 0, ["rc"]), ("Gus", "(guest,", "of p3")),
     ],
 )
 async def test_an_erased_person_is_in_no_row(
@@ -85,7 +94,7 @@ async def test_an_erased_person_is_in_no_row(
 async def test_another_applications_users_are_left_to_it(db: Database, url: str, theirs: str) -> None:
     psql(url, ROWS)
     psql(url, theirs)
-    assert await db.run(erase_person, "ann", "user", at=NOW) == Erased(2, 1, 1, "kept")
+    assert await db.run(erase_person, "ann", "user", at=NOW) == Erased(2, 1, 1, "kept", 1, 2, ["rc"])
     assert psql(url, "SELECT name FROM users WHERE id = 'ann'") == "Ann Secret"
     held = await db.run(export_person, "ann", "user")
     assert held is not None

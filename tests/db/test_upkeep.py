@@ -40,8 +40,17 @@ VALUES
     ('p2', 'open', 'u2', '2025-01-01 10:00Z', NULL, 'connected', true),
     ('q1', 'over', 'u1', '2025-01-01 10:00Z', '2025-01-01 10:02Z', 'left', true);
 INSERT INTO call_metrics (id, "callSessionId", "updatedAt") VALUES ('m', 'open', now());
+INSERT INTO call_recordings (id, "callSessionId", status) VALUES ('rec', 'over', 'processing');
+INSERT INTO call_transcriptions (id, "callSessionId", "participantId", text, "startedAt", "endedAt")
+    VALUES ('said', 'over', 'q1', 'hello', '2025-01-01 10:01Z', '2025-01-01 10:01:01Z');
+SELECT call_analytics_refresh('over'); UPDATE call_analytics SET id = 'sum';
 """
 CALL, PEOPLE, METRICS = "UPDATE call_sessions SET", "UPDATE call_participants SET", "UPDATE call_metrics SET"
+SUM, RECORDING, SAID = (
+    "UPDATE call_analytics SET",
+    "UPDATE call_recordings SET",
+    "UPDATE call_transcriptions SET",
+)
 STRANGER = "SET session_replication_role = replica;"  # foreign keys sleep
 
 # invariant: (how to break it, the row that breaks it)
@@ -82,6 +91,21 @@ BROKEN = {
         "q1",
     ),
     "two_people_in_one": (f"{PEOPLE} \"anonymousUserId\" = 'g' WHERE id = 'p1'", "p1"),
+    "analytics_without_call": (f"{STRANGER} {SUM} \"callSessionId\" = 'x'", "sum"),
+    "recording_without_call": (f"{STRANGER} {RECORDING} \"callSessionId\" = 'x'", "rec"),
+    "transcription_without_call": (f"{STRANGER} {SAID} \"callSessionId\" = 'x'", "said"),
+    "negative_absence": (f'{PEOPLE} "awaySeconds" = -1 WHERE id = \'q1\'', "q1"),
+    "analytics_missing": (
+        f"""INSERT INTO server_instances VALUES ('s', 'n', now(), now());
+            {CALL} "serverInstanceId" = 's' WHERE id = 'over'; DELETE FROM call_analytics""",
+        "over",
+    ),
+    "analytics_of_open_call": (f"{SUM} \"callSessionId\" = 'open'", "sum"),
+    "analytics_do_not_add_up": (f'{SUM} "sfuSeconds" = 3', "sum"),
+    "recording_left_running": (f"{RECORDING} status = 'recording'", "rec"),
+    "recording_and_file": (f"{RECORDING} \"fileKey\" = 'key'", "rec"),
+    "transcription_of_a_stranger": (f"{SAID} \"participantId\" = 'p1'", "said"),
+    "transcription_out_of_range": (f"{SAID} confidence = 1.1", "said"),
     "alias_of_itself": ("INSERT INTO participant_aliases VALUES ('p1', 'p2')", "p1"),
 }  # fmt: skip
 

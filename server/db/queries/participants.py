@@ -68,6 +68,7 @@ async def add_participant(
             $7, CASE WHEN $6 THEN $7::timestamptz END, $8, $9, NOT $8, $9, $10, $7)
         ON CONFLICT {_arbiter(participant)} DO UPDATE
            SET role = excluded.role, status = excluded.status,
+               "joinCount" = p."joinCount" + 1,
                "awaySeconds" = p."awaySeconds" + COALESCE(
                    GREATEST(0, extract(epoch FROM excluded."joinedAt" - p."leftAt")), 0),
                "leftAt" = CASE WHEN $6 THEN COALESCE(p."leftAt", excluded."leftAt") END, "leftReason" = NULL,

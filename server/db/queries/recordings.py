@@ -110,8 +110,8 @@ async def finish_recording(
         UPDATE call_recordings
            SET status = 'ready', "fileKey" = $2, "fileSize" = $3, format = COALESCE($4, format),
                "endedAt" = COALESCE("endedAt", GREATEST($6, "startedAt")),
-               duration = floor(COALESCE($5::float8,
-                   extract(epoch FROM COALESCE("endedAt", GREATEST($6, "startedAt")) - "startedAt")))::integer,
+               duration = floor(COALESCE($5::float8, extract(
+                   epoch FROM COALESCE("endedAt", GREATEST($6, "startedAt")) - "startedAt")))::integer,
                "updatedAt" = $6
          WHERE id = $1 AND status = ANY ($7::text[])
         """,
