@@ -100,8 +100,13 @@ async def one_run(stage: Any, args: argparse.Namespace, kind: str, rate: float) 
         "handshakes_per_core_second": 1000 * handshakes / cpu_ms,
         "target": TARGET,
         "met": 1000 * handshakes / cpu_ms >= TARGET,
-        **{f"{name}_ms": _points([one[name] * 1000 for one in done]) for name in _STEPS},
-        "other_call_us": {"quiet": _points(_us(calm)), "joins": _points(_us(busy))},
+        **{
+            f"{name}_{point}_ms": value
+            for name in _STEPS
+            for point, value in _points([one[name] * 1000 for one in done]).items()
+        },
+        **{f"other_quiet_{point}_us": value for point, value in _points(_us(calm)).items()},
+        **{f"other_joins_{point}_us": value for point, value in _points(_us(busy)).items()},
         "faults": {**faults(quiet), **faults(found)},
     }
 
@@ -127,9 +132,8 @@ def show(row: dict[str, Any]) -> None:
         f" (+ {row['database_ms']:.2f} of PostgreSQL): {row['handshakes_per_core_second']:4.0f} handshakes/s"
     )
     line += f" a core{'' if row['met'] else ' *'}"
-    first, other = row["first_packet_ms"], row["other_call_us"]
-    line += f"  first packet p50 {first['p50']:.0f} p99 {first['p99']:.0f} ms"
-    line += f"  other call p99 {other['quiet']['p99']:.0f} -> {other['joins']['p99']:.0f} µs"
+    line += f"  first packet p50 {row['first_packet_p50_ms']:.0f} p99 {row['first_packet_p99_ms']:.0f} ms"
+    line += f"  other call p99 {row['other_quiet_p99_us']:.0f} -> {row['other_joins_p99_us']:.0f} µs"
     if row["faults"] or row["failures"]:
         line += f"  NOT CLEAN: {row['faults']} {row['failures']}"
     print(line, flush=True)

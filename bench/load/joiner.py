@@ -90,6 +90,7 @@ class Lane:
     def __init__(self, certificate: Certificate, remote: Remote, ufrag: str) -> None:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.connect(remote.address)
+        self.remote = remote
         self.pair: SrtpPair | None = None
         request = stun.Message(stun.BINDING_REQUEST)
         request.attributes = [
@@ -98,11 +99,11 @@ class Lane:
             (stun.PRIORITY, b"\x6e\x7f\x1e\xff"),
             (stun.USE_CANDIDATE, b""),
         ]
-        self._check = stun.encode(request, password=remote.pwd)
+        self.request = stun.encode(request, password=remote.pwd)
         self._dtls = DtlsSession(certificate, "client", [Fingerprint("sha-256", remote.fingerprint)])
 
     def check(self) -> None:
-        self.socket.send(self._check)
+        self.socket.send(self.request)
 
     def receive(self) -> bytes | None:
         """Handles one datagram of the handshake; a packet of media is returned instead."""
@@ -141,7 +142,7 @@ class Joiner:
 
     def __init__(self, url: str, certificate: Certificate, *, speaks: bool) -> None:
         self._url = url
-        self._certificate = certificate
+        self.certificate = certificate
         self._fingerprint = certificate.fingerprint("sha-256").value
         self._speaks = speaks
         self._ufrag, self._pwd = secrets.token_hex(4), secrets.token_hex(16)
@@ -166,7 +167,7 @@ class Joiner:
         sdp = None
         if self._speaks:
             sdp = (
-                send_offer_once(self._certificate).replace("UFRAG", self._ufrag).replace("P" * 22, self._pwd)
+                send_offer_once(self.certificate).replace("UFRAG", self._ufrag).replace("P" * 22, self._pwd)
             )
         self._ask("hello", name=name, client="bench")
         joining = self._ask("call.join", roomId=room, audioEnabled=False, videoEnabled=False, sdp=sdp)
@@ -247,7 +248,7 @@ class Joiner:
         self._ask("sfu.answer", offerId=offer["offerId"], sdp=answer)
 
     def _connect(self, remote: Remote) -> Lane:
-        lane = Lane(self._certificate, remote, self._ufrag)
+        lane = Lane(self.certificate, remote, self._ufrag)
         lane.check()
         return lane
 
