@@ -22,7 +22,7 @@ SwitchReason = Literal[
 ]
 
 Id = Annotated[str, Meta(min_length=1, max_length=64)]
-RoomId = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._~-]+$")]
+RoomId = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._~-]+\Z")]
 Name = Annotated[str, Meta(max_length=64)]
 Sdp = Annotated[str, Meta(max_length=256_000)]  # a receive connection with 50 others has some 170 kB
 Token = Annotated[str, Meta(max_length=4096)]

@@ -28,7 +28,7 @@ CAN: tuple[Can, ...] = ("start", "publish", "end", "read", "admin")
 SECRET_FILE = "token-secret"
 
 
-Room = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^(\*|[A-Za-z0-9._~-]+)$")]  # RoomId or "*"
+Room = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^(\*|[A-Za-z0-9._~-]+)\Z")]  # RoomId or "*"
 
 
 class Claims(msgspec.Struct, omit_defaults=True):
