@@ -203,6 +203,12 @@ INDEXES = INDEXES_FIRST | {
     ),
     # ours: finding a participant by a screen producer
     "call_participants_sfuScreenProducerId_idx": 'call_participants ("sfuScreenProducerId")',
+    # ours: a page of a room's calls and of a user's, by the order of the pages
+    "call_sessions_roomId_startedAt_id_idx": 'call_sessions ("roomId", "startedAt" NULLS FIRST, id)',
+    "call_sessions_roomId_createdAt_id_idx": 'call_sessions ("roomId", "createdAt", id)',
+    "call_participants_userId_joinedAt_callSessionId_idx": (
+        'call_participants ("userId", "joinedAt", "callSessionId")'
+    ),
     # one analytics row and one recording of a call, as its relations say; transcriptions of a call in order
     "call_analytics_callSessionId_key": 'UNIQUE call_analytics ("callSessionId")',
     "call_recordings_callSessionId_key": 'UNIQUE call_recordings ("callSessionId")',

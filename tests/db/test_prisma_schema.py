@@ -110,7 +110,9 @@ async def test_indexes(db: Database) -> None:
         for field in model.fields:
             if re.search(r"@unique\b", field.rest):
                 found[f"{model.table}_{field.name}_key"] = f"UNIQUE {model.table} ({quoted(field.name)})"
-    assert found == await db.run(_indexes)
+    # Prisma has no word for where nulls stand.
+    catalogue = {name: one.replace(" NULLS FIRST", "") for name, one in (await db.run(_indexes)).items()}
+    assert found == catalogue
 
 
 async def test_keys(db: Database) -> None:

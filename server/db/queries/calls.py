@@ -260,7 +260,7 @@ async def calls_of_user(
     rows = await connection.fetch(
         """
         SELECT s.* FROM call_participants p JOIN call_sessions s ON s.id = p."callSessionId"
-         WHERE p."userId" = $1 ORDER BY p."joinedAt" DESC, s.id DESC LIMIT $2 OFFSET $3
+         WHERE p."userId" = $1 ORDER BY p."joinedAt" DESC, p."callSessionId" DESC LIMIT $2 OFFSET $3
         """,
         user_id,
         limit,
