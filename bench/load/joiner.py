@@ -85,10 +85,11 @@ def answer_to(offer: str, ufrag: str, pwd: str, fingerprint: str) -> str:
 
 
 class Lane:
-    """One connection: a socket, a check, a handshake, and the keys that come of it."""
+    """One connection: a socket (of `address`, if one is given), a check, a handshake, and the keys of it."""
 
-    def __init__(self, certificate: Certificate, remote: Remote, ufrag: str) -> None:
+    def __init__(self, certificate: Certificate, remote: Remote, ufrag: str, address: str = "") -> None:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind((address, 0))
         self.socket.connect(remote.address)
         self.remote = remote
         self.pair: SrtpPair | None = None

@@ -10,7 +10,7 @@ import re
 import secrets
 from typing import Any, NamedTuple
 
-from bench.load.joiner import PATIENCE_S, Joiner, remote_of
+from bench.load.joiner import PATIENCE_S, Joiner, Lane, Remote, remote_of
 from bench.load.plain_websocket import PlainWebSocket
 from bench.load.plan import Kind, Media, Place, Receiving, Sending
 from server.rtc.certificate import Certificate
@@ -44,9 +44,12 @@ class Heard(NamedTuple):
 class Member(Joiner):
     """`tags` are the numbers of its streams among all of the load, in the order of `media`."""
 
-    def __init__(self, url: str, certificate: Certificate, media: list[Media], tags: list[int]) -> None:
+    def __init__(
+        self, url: str, certificate: Certificate, media: list[Media], tags: list[int], address: str = ""
+    ) -> None:
         super().__init__(url, certificate, speaks=bool(media))
         self.media = dict(zip((one.kind for one in media), zip(media, tags, strict=True), strict=True))
+        self.address = address  # of its sockets
         self.participant_id = ""
         self.twcc_id = 0
         self.heard: list[Heard] = []
@@ -69,7 +72,8 @@ class Member(Joiner):
         self._shake([one for one in (self.sending, self.receiving) if one is not None])
 
     def places(self, tag_of: dict[tuple[str, Kind], int], *, checks: bool = True) -> list[Place]:
-        """Its transports for the native thread; `tag_of` knows whose stream is whose."""
+        """Its transports for the native thread; `tag_of` knows whose stream is whose. Others stay silent: the
+        server offers what might be sent, muted or not."""
         found = []
         for lane in (self.sending, self.receiving):
             if lane is None:
@@ -84,7 +88,7 @@ class Member(Joiner):
                     receiving=[] if mine else [
                         Receiving(one.kind, one.ssrc, one.rtx_ssrc, one.payload_type, one.rtx_payload_type,
                                   tag_of[one.participant_id, one.kind])
-                        for one in self.heard
+                        for one in self.heard if (one.participant_id, one.kind) in tag_of
                     ],
                 )
             )  # fmt: skip
@@ -113,6 +117,11 @@ class Member(Joiner):
         tracks = (track("audio", "0"), track("video", "1"), Track("video", "2", screen, screen + 1))
         fingerprint = self.certificate.fingerprint("sha-256")
         return send_offer(ufrag=self._ufrag, pwd=self._pwd, fingerprint=fingerprint, tracks=tracks)
+
+    def _connect(self, remote: Remote) -> Lane:
+        lane = Lane(self.certificate, remote, self._ufrag, self.address)
+        lane.check()
+        return lane
 
     def _answer(self, offer: dict[str, Any]) -> None:
         super()._answer(offer)

@@ -103,6 +103,10 @@ def running_server(people: int, rooms: int, settings: list[str]) -> Iterator[Ser
             server.stop()
 
 
+def socket_url(server: Server) -> str:
+    return server.url.replace("http", "ws", 1) + "ws"
+
+
 def certificate_for(profile: Profile) -> Certificate:
     """The SRTP profile that this one's sessions offer, and no other."""
     certificate = Certificate.generate(time.time())
@@ -122,7 +126,7 @@ def rooms_stage(
     """Everybody is connected, and media has flowed to all of them."""
     people = sum(room.size for room in rooms)
     with running_server(people, len(rooms), settings) as server, ExitStack() as stack:
-        members = join_all(stack, server.url.replace("http", "ws", 1) + "ws", rooms, certificate_for(profile))
+        members = join_all(stack, socket_url(server), rooms, certificate_for(profile))
         tag_of: dict[tuple[str, Kind], int] = {
             (one.participant_id, kind): tag for one in members for kind, (_, tag) in one.media.items()
         }
@@ -135,11 +139,23 @@ def rooms_stage(
         yield Rooms(server, members, traffic)
 
 
-def join_all(stack: ExitStack, url: str, rooms: list[Room], certificate: Certificate) -> list[Member]:
-    """One after the other. RuntimeError when not everybody is offered everybody else's media."""
+def join_all(
+    stack: ExitStack,
+    url: str,
+    rooms: list[Room],
+    certificate: Certificate,
+    *,
+    named: str = "room",
+    first_tag: int = 0,
+    address_of: Callable[[int], str] = lambda place: "",
+) -> list[Member]:
+    """One after the other, each at the address for its place in the room.
+
+    RuntimeError when not everybody is offered everybody else's media.
+    """
     members: list[Member] = []
-    expected: dict[int, int] = {}
-    tag = 0
+    expected: dict[int, list[Kind]] = {}
+    tag = first_tag
     alive = time.monotonic()
     for number, room in enumerate(rooms):
         here: list[Member] = []
@@ -147,7 +163,7 @@ def join_all(stack: ExitStack, url: str, rooms: list[Room], certificate: Certifi
             media = list(room.media) if place < room.senders else []
             member = stack.enter_context(Member(url, certificate, media, list(range(tag, tag + len(media)))))
             tag += len(media)
-            member.enter(f"room-{number}", f"member-{place}")
+            member.enter(f"{named}-{number}", f"member-{place}")
             here.append(member)
             if place < room.senders or place % 16 == 0:
                 for one in here:
@@ -157,14 +173,15 @@ def join_all(stack: ExitStack, url: str, rooms: list[Room], certificate: Certifi
                 for one in members + here:
                     one.keep_alive()
         for one in here:
-            expected[id(one)] = len(room.media) * (room.senders - bool(one.media))
+            kinds: list[Kind] = [media.kind for media in room.media]
+            expected[id(one)] = sorted(kinds * (room.senders - bool(one.media)))
         members += here
     deadline = time.monotonic() + _SETTLE_S
     waiting = members
     while waiting:
         for one in waiting:
             one.catch_up()
-        waiting = [one for one in waiting if len(one.heard) != expected[id(one)]]
+        waiting = [one for one in waiting if _offered(one, expected[id(one)]) != expected[id(one)]]
         if time.monotonic() > deadline:
             raise RuntimeError(f"{len(waiting)} of {len(members)} were not offered all media")
         if time.monotonic() - alive > _KEEP_ALIVE_S:
@@ -176,6 +193,10 @@ def join_all(stack: ExitStack, url: str, rooms: list[Room], certificate: Certifi
         one.keep_alive()
         one.catch_up()
     return members
+
+
+def _offered(one: Member, kinds: list[Kind]) -> list[Kind]:
+    return sorted(heard.kind for heard in one.heard if heard.kind in kinds)
 
 
 def prepare(one: socket.socket, *, gro: bool, stamps: bool) -> None:
