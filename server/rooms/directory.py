@@ -320,27 +320,31 @@ class Directory:
         room = self._calls.get(call_id)
         return None if room is None or room.call.over else overview(room.call)
 
-    async def close(self, call_id: str, *, ended_by: str | None, reason: str | None = None) -> bool:
-        """End a call for everybody; False: it is over already, or was never here."""
-        return await self._from_outside(
-            call_id, lambda room: room.call.close(self._clock(), ended_by=ended_by, reason=reason)
-        )
+    async def close(
+        self, call_id: str, *, ended_by: str | None, reason: str | None = None
+    ) -> tuple[bool, m.CallOver] | None:
+        """End a call for everybody: how it ended, and whether this ended it. None: it is not here."""
+        room = self._calls.get(call_id)
+        if room is None:
+            return None
+        now = self._clock
+        did = await self._act_on(room, lambda: room.call.close(now(), ended_by=ended_by, reason=reason))
+        return None if room.call.ended is None else (did, room.call.ended)
 
     async def expel(self, call_id: str, participant_id: str) -> bool:
         """Take a participant out of a call; False: they are not in it."""
-        try:
-            return await self._from_outside(
-                call_id, lambda room: room.call.expel(participant_id, self._clock())
-            )
-        except ClientError:  # not_in_call
-            return False
-
-    async def _from_outside(self, call_id: str, act: Callable[[Room], None]) -> bool:
         room = self._calls.get(call_id)
         if room is None:
             return False
         try:
-            await room.ask(lambda: act(room))
+            return await self._act_on(room, lambda: room.call.expel(participant_id, self._clock()))
+        except ClientError:  # not_in_call
+            return False
+
+    @staticmethod
+    async def _act_on(room: Room, act: Callable[[], None]) -> bool:
+        try:
+            await room.ask(act)
         except Closed:
             return False
         return True

@@ -42,6 +42,7 @@ class Call:
         self.room_id = new.room_id
         self.call_type: m.CallTypeName = new.call_type
         self.started_at: float | None = None
+        self.ended: m.CallOver | None = None
         self._settings = settings
         self._media = media
         self._out: list[Effect] = []
@@ -77,7 +78,7 @@ class Call:
                 call_id=self.id,
                 room_id=self.room_id,
                 call_type=self.call_type,
-                from_name=new.initiator.name,
+                from_name=new.initiator.name or self.room_id,
                 from_user_id=new.initiator.user_id,
                 expires_at=round(ring_until * 1000),
             ),
@@ -402,9 +403,10 @@ class Call:
         self._persist(
             changes.CallEnded(at=now, call_id=self.id, status=status, reason=reason, ended_by=ended_by)
         )
+        self.ended = m.CallOver(self.id, reason, status)
         everyone = self._people.ids()
         if everyone:
-            self._out.append(Notify(everyone, "call.ended", m.CallOver(self.id, reason, status)))
+            self._out.append(Notify(everyone, "call.ended", self.ended))
         for one in list(self._people):
             self._out.append(Dismiss(one.session_id))
             self._people.remove(one.id)

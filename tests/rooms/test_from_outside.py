@@ -95,13 +95,14 @@ async def test_two_end_it_at_once(house: House) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(close, "one")
         nursery.start_soon(close, "two")
-    (winner,) = [reason for done, reason in outcomes if done]
+    (winner,) = [reason for done, reason in outcomes if done is not None and done[0]]
+    assert {done[1] for done, _ in outcomes if done is not None} == {m.CallOver(call_id, winner, "ENDED")}
     (ended,) = house.recorder.of(changes.CallEnded)
     assert ended.reason == winner
     assert [one.last("call.ended").reason for one in (ann, bob)] == [winner, winner]
     assert house.directory.live_call(call_id) is None
-    assert not await house.directory.close(call_id, ended_by=None)
-    assert not await house.directory.close("never", ended_by=None)
+    assert await house.directory.close(call_id, ended_by=None) is None
+    assert await house.directory.close("never", ended_by=None) is None
 
 
 async def test_somebody_is_taken_out_and_told(house: House) -> None:
