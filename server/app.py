@@ -57,8 +57,8 @@ class Started:
     addresses: list[str]  # of this machine, for people on other machines; empty when only loopback listens
     public_host: str | None
     self_signed: bool
-    media_udp_port: int
-    media_tcp_port: int | None
+    media_ports: list[int]  # one per engine
+    media_tcp: bool
     database: str
     dev: bool
     data_dir: Path
@@ -229,8 +229,8 @@ class _App:
             addresses=[] if config.http.addresses and loopback_only else list(reachable),
             public_host=config.http.public_host,
             self_signed=config.http.certificate is None,
-            media_udp_port=self._media.udp_port,
-            media_tcp_port=self._media.tcp_port,
+            media_ports=self._media.udp_ports,
+            media_tcp=self._media.tcp_port is not None,
             database="external" if config.database.url else f"embedded in {config.data_dir}",
             dev=config.dev,
             data_dir=config.data_dir,
@@ -268,6 +268,8 @@ def real_parts() -> Parts:
                 announce=tuple(config.media.announce),
                 codecs=tuple(config.media.codecs) or DEFAULT_CODECS,
                 udp_offload=config.media.udp_offload,
+                engines=config.media.engines,
+                spread_above=config.media.spread_above,
             )
         )
 
@@ -281,7 +283,9 @@ async def _running_media(config: Config, parts: Parts) -> AsyncIterator[Any]:
         try:
             await nursery.start(media.run)
         except* OSError as group:
-            raise _port_error("media.port", config.media.port, "--media-port", group.exceptions[0]) from None
+            error = group.exceptions[0]
+            port = int(getattr(error, "filename", None) or config.media.port)  # of one of the engines
+            raise _port_error("media.port", port, "--media-port", error) from None
         yield media
         nursery.cancel_scope.cancel()
 

@@ -29,19 +29,28 @@ from server.signaling.settings import AuthSettings, LimitSettings
 Codec = Annotated[
     Literal["opus", "VP8", "VP9", "H264", "AV1"], Meta(description="opus, VP8, VP9, H264 or AV1")
 ]
+EngineCount = Annotated[int, Meta(ge=1, le=16, description="a number of threads, 1 to 16")]
+SpreadAbove = Annotated[int, Meta(ge=0, le=1_000_000, description="a number of consumers, 0 to 1000000")]
 RetentionDays = Annotated[int, Meta(ge=1, le=36_500, description="days, 1 to 36500, or empty")]
 
 
 class MediaSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The one port of all media, UDP and TCP."""
+    """The port of all media, UDP and TCP; with several engines the first of as many."""
 
     addresses: Addresses = []  # to listen on; empty: all, IPv4 and IPv6
     port: Port = 8444
     tcp: bool = True  # the fallback for clients whose UDP is blocked
     announce: Addresses = []  # public addresses for candidates; empty: this machine's own
     codecs: list[Codec] = []  # that are forwarded, the preferred ones first; empty: all
+    engines: EngineCount = 1  # media threads; rooms are spread over them
+    spread_above: SpreadAbove = 200  # consumers of one room; its further receivers go to other engines
     udp_offload: bool = True  # UDP_GRO and UDP_SEGMENT, where the kernel has them
     ice_servers: list[IceServer] = []  # for clients, besides this server's own STUN
+
+    @property
+    def ports(self) -> list[int]:
+        """One per engine; 0 is any free one."""
+        return [self.port + index if self.port else 0 for index in range(self.engines)]
 
 
 class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -270,8 +279,14 @@ def _check_together(config: Config) -> None:
     if (http.certificate is None) != (http.key is None):
         missing = "http.key" if http.key is None else "http.certificate"
         raise ConfigError(f"{missing}: is missing; a certificate and its key go together")
-    if http.port and config.media.tcp and http.port == config.media.port:
-        raise ConfigError(f"media.port = {config.media.port}: is http.port too; they must differ")
+    ports = config.media.ports
+    if ports[-1] > 65_535:
+        raise ConfigError(
+            f"media.port = {ports[0]}: {len(ports)} engines need as many ports, and the last is 65535"
+        )
+    if http.port and config.media.tcp and http.port in ports:
+        which = "is" if len(ports) == 1 else f"and the next up to {ports[-1]} are the engines', and one is"
+        raise ConfigError(f"media.port = {ports[0]}: {which} http.port too; they must differ")
     url = config.database.url
     if url is not None and not url.startswith(("postgresql://", "postgres://")):
         raise ConfigError("database.url = (not shown): must begin with postgresql://")

@@ -68,9 +68,10 @@ def check_ports(config: Config) -> Iterator[Finding]:
     """Free, or held by our own running server."""
     running = server_running(config)
     wanted = [("http.port", config.http.port, socket.SOCK_STREAM, "TCP", "--http-port")]
-    wanted.append(("media.port", config.media.port, socket.SOCK_DGRAM, "UDP", "--media-port"))
-    if config.media.tcp:
-        wanted.append(("media.port", config.media.port, socket.SOCK_STREAM, "TCP", "--media-port"))
+    for port in config.media.ports:
+        wanted.append(("media.port", port, socket.SOCK_DGRAM, "UDP", "--media-port"))
+        if config.media.tcp:
+            wanted.append(("media.port", port, socket.SOCK_STREAM, "TCP", "--media-port"))
     for setting, port, kind, name, flag in wanted:
         if running:
             yield Finding("ok", setting, f"{name} {port} is held by the running server")
@@ -244,7 +245,7 @@ def check_addresses(config: Config) -> Iterator[Finding]:
                 "warning",
                 "addresses",
                 "all of them are private: people on the internet cannot reach this server by them",
-                f"forward port {config.media.port} (UDP, TCP) here; give the public address by --announce",
+                f"forward {_media_ports(config)} here; give the public address by --announce",
             )
         return
     for address in announced:
@@ -258,7 +259,7 @@ def check_addresses(config: Config) -> Iterator[Finding]:
             yield Finding(
                 "ok",
                 "addresses",
-                f"{address} is announced; its router must forward port {config.media.port} (UDP, TCP) here",
+                f"{address} is announced; its router must forward {_media_ports(config)} here",
             )
 
 
@@ -282,16 +283,23 @@ def check_running_server(config: Config) -> Iterator[Finding]:
     else:
         state: Literal["ok", "warning"] = "ok" if health.get("status") == "ok" else "warning"
         yield Finding(state, "server", f"version {health.get('version')}, database {health.get('database')}")
-    took_s = stun_round_trip("127.0.0.1", config.media.port)
-    if took_s is None:
-        yield Finding(
-            "failed",
-            "media",
-            f"UDP port {config.media.port} does not answer STUN on loopback",
-            "give doctor the same settings as serve; look for a firewall on this machine",
-        )
-    else:
-        yield Finding("ok", "media", f"UDP port {config.media.port} answers in {took_s * 1000:.1f} ms")
+    for port in config.media.ports:
+        took_s = stun_round_trip("127.0.0.1", port)
+        if took_s is None:
+            yield Finding(
+                "failed",
+                "media",
+                f"UDP port {port} does not answer STUN on loopback",
+                "give doctor the same settings as serve; look for a firewall on this machine",
+            )
+        else:
+            yield Finding("ok", "media", f"UDP port {port} answers in {took_s * 1000:.1f} ms")
+
+
+def _media_ports(config: Config) -> str:
+    ports = config.media.ports
+    which = f"port {ports[0]}" if len(ports) == 1 else f"ports {ports[0]} to {ports[-1]}"
+    return f"{which} ({'UDP, TCP' if config.media.tcp else 'UDP'})"
 
 
 def stun_round_trip(host: str, port: int, timeout_s: float = 1.0) -> float | None:

@@ -92,8 +92,8 @@ def _lines(started: Started) -> Iterator[str]:
         yield f"  on other machines   {urls}"
         if started.self_signed:
             yield f"{_INDENT}self-signed: browsers warn once; --certificate and --key bring your own"
-    tcp = " and TCP" if started.media_tcp_port is not None else ""
-    yield f"  media               UDP{tcp} port {started.media_udp_port}"
+    tcp = " and TCP" if started.media_tcp else ""
+    yield f"  media               UDP{tcp} {_ports(started.media_ports)}"
     yield f"  database            {started.database}"
     if started.dev:
         yield "  guests              --dev is on: anybody who reaches this server may call"
@@ -102,6 +102,14 @@ def _lines(started: Started) -> Iterator[str]:
     else:
         yield f"  a link for somebody tandem token --room ROOM --name NAME --data-dir {started.data_dir}"
     yield "  Ctrl-C stops it."
+
+
+def _ports(ports: list[int]) -> str:
+    if len(ports) == 1:
+        return f"port {ports[0]}"
+    if ports == list(range(ports[0], ports[-1] + 1)):
+        return f"ports {ports[0]} to {ports[-1]}"
+    return "ports " + ", ".join(map(str, ports))
 
 
 def _bracketed(host: str) -> str:

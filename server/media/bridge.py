@@ -1,13 +1,12 @@
-"""The media server: owns the port, runs the engine's thread, and carries its events to routers.
+"""The media server: a few engines, the rooms spread over them, and the clock of their handshakes.
 
-Commands go down by calls that return at once; events come up through one pump task. If the engine's thread
-ends or the pump fails, `run` fails: a server without media must not pretend to be one.
+Commands go down by calls that return at once; events come up through one task per engine. If an engine's
+thread ends or its task fails, `run` fails: a server without media must not pretend to be one.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import os
 import socket
 import time
 from typing import Any
@@ -15,142 +14,104 @@ from typing import Any
 import structlog
 import trio
 
-from rtp_core.engine import Engine
-from rtp_core.pipeline import Event, Pipeline
+from rtp_core.mesh import Mesh
 from server.media.api import RouterListener
+from server.media.engine import Engine
 from server.media.interfaces import own_addresses
+from server.media.placement import engine_for, home_of_room
 from server.media.router import Router
 from server.media.settings import MediaSettings
-from server.media.sockets import MediaSockets, candidates, open_sockets
-from server.media.streams import Consumer, Producer
+from server.media.sockets import MediaSockets
 from server.media.transport import Transport
 from server.rtc.capabilities import router_capabilities
 from server.rtc.certificate import Certificate
-from server.rtc.parameters import IceCandidate
+from server.rtc.parameters import Direction, IceCandidate
 
 log = structlog.get_logger(__name__)
 
-_DRAIN = 256  # events of one pass, so that nobody else on the Trio thread waits long
-
 
 class Media:
-    """`udp_port`, `tcp_port` and `candidates` are known once `run` has started."""
+    """Ports and candidates are known once `run` has started; the first engine's stand for the server."""
 
     def __init__(self, settings: MediaSettings) -> None:
         self.settings = settings
         self.rtp_capabilities = router_capabilities(settings.codecs)
         self.certificate = Certificate.generate(time.time())
-        self.core = Pipeline(scale=settings.max_transports)
-        self.core.configure(
-            disconnected_us=int(settings.disconnected_s * 1e6), failed_us=int(settings.failed_s * 1e6)
-        )
-        self.objects: dict[int, Router | Transport | Producer | Consumer] = {}
+        self.engines = [Engine(settings, index) for index in range(settings.engines)]
+        if len(self.engines) > 1:
+            Mesh([engine.core for engine in self.engines])
         self.dtls_timers: set[Transport] = set()
-        self.udp_port = settings.udp_port
-        self.tcp_port = settings.tcp_port
-        self.candidates: list[IceCandidate] = []
-        self.running = False
         self._timers_changed = trio.Event()
-        self._event_failures = 0
+
+    @property
+    def udp_port(self) -> int:
+        return self.engines[0].udp_port
+
+    @property
+    def tcp_port(self) -> int | None:
+        return self.engines[0].tcp_port
+
+    @property
+    def udp_ports(self) -> list[int]:
+        return [engine.udp_port for engine in self.engines]
+
+    @property
+    def candidates(self) -> list[IceCandidate]:
+        return self.engines[0].candidates
+
+    @property
+    def running(self) -> bool:
+        return all(engine.running for engine in self.engines)
 
     # ---- what rooms ask for ---------------------------------------------------------------------------
 
     def create_router(self, listener: RouterListener) -> Router:
-        router = Router(self, listener)
-        self.objects[router.handle] = router
-        return router
+        return Router(self, home_of_room(self.engines), listener)
+
+    def engine_for(self, router: Router, direction: Direction) -> Engine:
+        return engine_for(
+            direction,
+            router.home,
+            self.engines,
+            consumers=router.consumers_at_home,
+            spread_above=self.settings.spread_above,
+        )
 
     def stats(self) -> dict[str, Any]:
-        """Counters of the engine since its start, and how many objects there are now."""
-        return {**self.core.counters(), "event_failures": self._event_failures}
+        """Counters of all engines since their start, and how many objects there are now.
+
+        What an engine keeps of another's producer counts as a producer, and what carries it as a transport.
+        """
+        out: dict[str, Any] = {}
+        for engine in self.engines:
+            for name, value in engine.core.counters().items():
+                out[name] = (
+                    max(out.get(name, 0), value) if name.endswith("_max") else out.get(name, 0) + value
+                )
+        out["event_failures"] = sum(engine.event_failures for engine in self.engines)
+        out["engines"] = len(self.engines)
+        if len(self.engines) > 1:
+            out["engine"] = {str(engine.index): engine.figures() for engine in self.engines}
+        return out
 
     # ---- running --------------------------------------------------------------------------------------
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Until cancelled. OSError before `started` when the port cannot be had."""
-        settings = self.settings
-        sockets = open_sockets(
-            settings.addresses, settings.udp_port, settings.tcp_port, settings.socket_buffer_bytes
-        )
+        """Until cancelled. OSError before `started` when a port cannot be had."""
         try:
-            self.udp_port, self.tcp_port = sockets.udp_port, sockets.tcp_port
-            addresses = settings.announce or _listening(settings.addresses, sockets)
-            self.candidates = candidates(addresses, self.udp_port, self.tcp_port)
-            log.info("media_listens", udp=self.udp_port, tcp=self.tcp_port, addresses=list(addresses))
-            await self._run(sockets, task_status)
-        finally:
-            sockets.close()
-
-    async def _run(self, sockets: MediaSockets, task_status: trio.TaskStatus[None]) -> None:
-        commands = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        events = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        try:
-            self.core.attach_bells(commands, events)
-            engine = Engine(
-                self.core,
-                [one.fileno() for one in sockets.udp],
-                [one.fileno() for one in sockets.tcp],
-                tcp_connections=self.settings.max_tcp_connections,
-                offload=self.settings.udp_offload,
-            )
+            for engine in self.engines:
+                sockets = engine.open()
+                addresses = self.settings.announce or _listening(self.settings.addresses, sockets)
+                engine.announce(addresses)
+                log.info("media_listens", udp=engine.udp_port, tcp=engine.tcp_port, addresses=list(addresses))
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._run_engine, engine)
-                try:
-                    self.running = True
-                    task_status.started()
-                    nursery.start_soon(self._watch_timers)
-                    await self._pump(events)
-                finally:
-                    # The thread cannot be cancelled: it is told, and the nursery waits for it.
-                    self.running = False
-                    engine.stop()
+                for engine in self.engines:
+                    await nursery.start(engine.run)
+                nursery.start_soon(self._watch_timers)
+                task_status.started()
         finally:
-            self.core.attach_bells(-1, -1)
-            trio.lowlevel.notify_closing(events)
-            os.close(commands)
-            os.close(events)
-
-    async def _run_engine(self, engine: Engine) -> None:
-        await trio.to_thread.run_sync(
-            engine.run, limiter=trio.CapacityLimiter(1), abandon_on_cancel=False, thread_name="tandem-media"
-        )
-        if self.running:
-            raise RuntimeError("the media engine stopped by itself")
-
-    async def _pump(self, events: int) -> None:
-        while True:
-            await trio.lowlevel.wait_readable(events)
-            for event in self.core.poll(_DRAIN):
-                try:
-                    self._dispatch(event)
-                except Exception:
-                    self._event_failures += 1
-                    log.exception("media_event_failed", event=event[0])
-
-    def _dispatch(self, event: Event) -> None:
-        kind, handle, value = event
-        target = self.objects.get(handle)
-        if target is None:  # closed on this side already
-            return
-        if isinstance(target, Transport):
-            if kind == "dtls":
-                target.on_dtls_untrusted(value)
-            elif kind == "state":
-                target.on_ice_state(value)
-        elif isinstance(target, Router):
-            if kind == "levels":
-                target.on_levels(value)
-            elif kind == "speaker":
-                target.on_speaker(value)
-        elif kind == "started":
-            self._started(target)
-
-    def _started(self, stream: Producer | Consumer) -> None:
-        router = stream.transport.router
-        if isinstance(stream, Producer):
-            router.tell(lambda listener: listener.on_producer_started(stream))
-        else:
-            router.tell(lambda listener: listener.on_consumer_started(stream))
+            for engine in self.engines:
+                engine.close()
 
     # ---- DTLS timers ----------------------------------------------------------------------------------
 

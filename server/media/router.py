@@ -16,40 +16,54 @@ from server.rtc.parameters import Direction
 if TYPE_CHECKING:
     from server.media import api
     from server.media.bridge import Media
+    from server.media.engine import Engine
 
 log = structlog.get_logger(__name__)
 
 
 class Router:
-    def __init__(self, media: Media, listener: RouterListener) -> None:
+    """`home` is the engine of its senders. Others know it too, once it has receivers there."""
+
+    def __init__(self, media: Media, home: Engine, listener: RouterListener) -> None:
         self.id = cuid()
         self.media = media
+        self.home = home
+        self.consumers_at_home = 0
         self.rtp_capabilities = media.rtp_capabilities
         self.closed = False
         self._listener = listener
-        self._transports: dict[int, Transport] = {}
-        self.handle = media.core.add_router(extension_ids(self.rtp_capabilities.header_extensions))
+        self._transports: set[Transport] = set()
+        self._handles: dict[Engine, int] = {}
+        home.objects[self.handle_on(home)] = self
+
+    def handle_on(self, engine: Engine) -> int:
+        if engine not in self._handles:
+            extensions = extension_ids(self.rtp_capabilities.header_extensions)
+            self._handles[engine] = engine.core.add_router(extensions)
+        return self._handles[engine]
 
     def create_transport(self, direction: Direction) -> Transport:
         if self.closed:
             raise ValueError("the router is closed")
-        transport = Transport(self, direction)
-        self._transports[transport.handle] = transport
-        self.media.objects[transport.handle] = transport
+        engine = self.media.engine_for(self, direction)
+        transport = Transport(self, engine, direction)
+        self._transports.add(transport)
+        engine.objects[transport.handle] = transport
         return transport
 
     def close(self) -> None:
         if self.closed:
             return
-        for transport in list(self._transports.values()):
+        for transport in list(self._transports):
             transport.close()
         self.closed = True
-        self.media.objects.pop(self.handle, None)
-        self.media.core.remove(self.handle)
+        for engine, handle in self._handles.items():
+            engine.objects.pop(handle, None)
+            engine.core.remove(handle)
 
     def forget(self, transport: Transport) -> None:
         """It has closed itself."""
-        self._transports.pop(transport.handle, None)
+        self._transports.discard(transport)
 
     def tell(self, call: Callable[[RouterListener], None]) -> None:
         """A listener's mistake is logged and costs nobody else anything."""
@@ -61,7 +75,7 @@ class Router:
             log.exception("router_listener_failed", router=self.id)
 
     def on_speaker(self, handle: int | None) -> None:
-        producer = None if handle is None else self.media.objects.get(handle)
+        producer = None if handle is None else self.home.objects.get(handle)
         if producer is None or isinstance(producer, Producer):
             self.tell(lambda listener: listener.on_active_speaker(producer))
 
@@ -69,7 +83,7 @@ class Router:
         named: list[tuple[api.Producer, float]] = [
             (producer, level)
             for handle, level in levels
-            if isinstance(producer := self.media.objects.get(handle), Producer)
+            if isinstance(producer := self.home.objects.get(handle), Producer)
         ]
         if named:
             self.tell(lambda listener: listener.on_audio_levels(named))

@@ -15,8 +15,12 @@ class MediaSettings(msgspec.Struct, frozen=True, kw_only=True):
     tcp_port: int | None = 0  # None: no ICE-TCP; 0: any free one
     announce: tuple[str, ...] = ()  # addresses for candidates; empty: this machine's own
     codecs: tuple[str, ...] = DEFAULT_CODECS
-    max_transports: int = 4096
-    max_tcp_connections: int = 1024
+    engines: int = 1  # threads; each has the next port
+    spread_above: int = (
+        200  # consumers of a room on its engine; further receivers go where there is least to do
+    )
+    max_transports: int = 4096  # of each engine
+    max_tcp_connections: int = 1024  # of each engine
     disconnected_s: float = 15.0  # without a valid ICE check
     failed_s: float = 30.0
     udp_offload: bool = True  # UDP_GRO and UDP_SEGMENT, where the kernel has them

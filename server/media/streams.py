@@ -8,6 +8,7 @@ from rtp_core.ext import KIND_OF_URI
 from rtp_core.pipeline import PayloadRow, Pipeline
 from server.ids import cuid
 from server.media.api import StreamStats
+from server.media.mirror import Mirror
 from server.rtc.capabilities import payload_map
 from server.rtc.parameters import (
     HeaderExtension,
@@ -20,6 +21,7 @@ from server.rtc.parameters import (
 
 if TYPE_CHECKING:
     from server.media import api
+    from server.media.engine import Engine
     from server.media.transport import Transport
 
 _CODECS = {"video/vp8": 1, "video/vp9": 2, "video/h264": 3, "video/av1": 4}  # keyframe.pxd's CODEC_*
@@ -107,11 +109,13 @@ class _Stream:
         if not self.closed and not self.paused:
             self.paused = True
             self._core.pause(self.handle)
+            self._paused()
 
     def resume(self) -> None:
         if not self.closed and self.paused:
             self.paused = False
             self._core.resume(self.handle)
+            self._paused()
 
     def stats(self) -> StreamStats:
         """After closing: as they were then."""
@@ -126,6 +130,10 @@ class _Stream:
         self.closed = True
         self._detach()
         self._core.remove(self.handle)
+
+    def _paused(self) -> None:
+        """`paused` has changed: tell other engines that have to know."""
+        raise NotImplementedError
 
     def _detach(self) -> None:
         """Let go of what refers to it."""
@@ -150,16 +158,33 @@ class Producer(_Stream):
         self.source: Source = source
         self.mid = rtp.mid
         self.cname = rtp.cname or transport.id
+        self.payloads = payloads
+        self.extensions = extension_ids(rtp.header_extensions)
         self.has_rtx = any(payload[2] != _NO_PAYLOAD for payload in payloads)
+        self.mirrors: dict[int, Mirror] = {}  # by engine
         self.consumers: set[Consumer] = set()
 
     def request_keyframe(self) -> None:
         if not self.closed and self.kind == "video":
             self._core.request_keyframe(self.handle)
 
+    def handle_on(self, engine: Engine) -> int:
+        """What consumers of that engine consume."""
+        if engine is self.transport.engine:
+            return self.handle
+        if engine.index not in self.mirrors:
+            self.mirrors[engine.index] = Mirror(self, engine)
+        return self.mirrors[engine.index].handle
+
+    def _paused(self) -> None:
+        for mirror in self.mirrors.values():
+            mirror.pause() if self.paused else mirror.resume()
+
     def _detach(self) -> None:
         for consumer in list(self.consumers):
             consumer.close()
+        for mirror in list(self.mirrors.values()):
+            mirror.close()
         self.transport.forget(self)
 
 
@@ -183,7 +208,20 @@ class Consumer(_Stream):
         self.mid = mid
         self.ssrc = ssrc
         self.rtx_ssrc = rtx_ssrc
+        self._mirror = producer.mirrors.get(transport.engine.index)
+        if self._mirror is None:
+            transport.router.consumers_at_home += 1
+        else:
+            self._mirror.add(self)
+
+    def _paused(self) -> None:
+        if self._mirror is not None:
+            self._mirror.follow()
 
     def _detach(self) -> None:
         self._source.consumers.discard(self)
+        if self._mirror is None:
+            self.transport.router.consumers_at_home -= 1
+        else:
+            self._mirror.discard(self)
         self.transport.forget(self)

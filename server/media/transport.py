@@ -23,6 +23,7 @@ from server.rtc.parameters import (
 
 if TYPE_CHECKING:
     from server.media import api
+    from server.media.engine import Engine
     from server.media.router import Router
 
 _MAX_CNAME = 64  # bytes that the core keeps
@@ -30,18 +31,19 @@ _EARLY_DATAGRAMS = 16  # a client that starts DTLS before its answer has come by
 
 
 class Transport:
-    def __init__(self, router: Router, direction: Direction) -> None:
+    def __init__(self, router: Router, engine: Engine, direction: Direction) -> None:
         self.id = cuid()
         self.direction: Direction = direction
         self.state: TransportState = "new"
         self.closed = False
-        self.core = router.media.core
         self.router = router
+        self.engine = engine
+        self.core = engine.core
         self._media = router.media
         self.fingerprint: Fingerprint = self._media.certificate.fingerprint("sha-256")
         self.ice = self._fresh_ice()
         self.handle = self.core.add_transport(
-            router.handle,
+            router.handle_on(engine),
             self.ice.username_fragment.encode(),
             self.ice.password.encode(),
             secrets.randbelow(2**32 - 1) + 1,
@@ -53,6 +55,7 @@ class Transport:
         self._early: deque[bytes] = deque(maxlen=_EARLY_DATAGRAMS)
         self._producers: dict[int, Producer] = {}
         self._consumers: dict[int, Consumer] = {}
+        self._pipes: dict[Engine, int] = {}  # what carries its producers' mirrors there
         self._last = TransportStats()
 
     # ---- what rooms ask for ---------------------------------------------------------------------------
@@ -105,7 +108,7 @@ class Transport:
         )
         producer = Producer(self, handle, kind=kind, source=source, rtp=rtp, payloads=payloads)
         self._producers[handle] = producer
-        self._media.objects[handle] = producer
+        self.engine.objects[handle] = producer
         return producer
 
     def consume(
@@ -118,7 +121,7 @@ class Transport:
         rtx_ssrc = self._unused_ssrc(ssrc) if producer.kind == "video" and producer.has_rtx else None
         handle = self.core.add_consumer(
             self.handle,
-            producer.handle,
+            producer.handle_on(self.engine),
             ssrc=ssrc,
             rtx_ssrc=rtx_ssrc or 0,
             mid=mid.encode(),
@@ -128,7 +131,7 @@ class Transport:
         consumer = Consumer(self, producer, handle, mid=mid, ssrc=ssrc, rtx_ssrc=rtx_ssrc, paused=paused)
         self._consumers[handle] = consumer
         producer.consumers.add(consumer)
-        self._media.objects[handle] = consumer
+        self.engine.objects[handle] = consumer
         return consumer
 
     def stats(self) -> TransportStats:
@@ -160,8 +163,10 @@ class Transport:
         self.state = "closed"
         self._media.dtls_timers.discard(self)
         self.router.forget(self)
-        self._media.objects.pop(self.handle, None)
+        self.engine.objects.pop(self.handle, None)
         self.core.remove(self.handle)
+        for engine, pipe in self._pipes.items():
+            engine.core.remove(pipe)
 
     # ---- what the core tells, and the DTLS timer ------------------------------------------------------
 
@@ -186,10 +191,16 @@ class Transport:
             self._dtls.handle_timer(now)
             self._advance()
 
+    def pipe_to(self, engine: Engine) -> int:
+        """The transport on another engine that its producers' mirrors belong to there."""
+        if engine not in self._pipes:
+            self._pipes[engine] = engine.core.add_transport(self.router.handle_on(engine), b"", b"", 0)
+        return self._pipes[engine]
+
     def forget(self, stream: Producer | Consumer) -> None:
         """It has closed itself."""
         (self._producers if isinstance(stream, Producer) else self._consumers).pop(stream.handle, None)
-        self._media.objects.pop(stream.handle, None)
+        self.engine.objects.pop(stream.handle, None)
 
     # ---- inside ---------------------------------------------------------------------------------------
 
@@ -199,7 +210,7 @@ class Transport:
 
     def _fresh_ice(self) -> IceParameters:
         # RFC 8839 section 5.4 asks for 24 and 128 bits of randomness; the alphabet is ice-char's.
-        return IceParameters(secrets.token_hex(8), secrets.token_hex(16), self._media.candidates)
+        return IceParameters(secrets.token_hex(8), secrets.token_hex(16), self.engine.candidates)
 
     def _unused_ssrc(self, *taken: int) -> int:
         used = {0, *taken}

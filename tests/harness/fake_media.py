@@ -199,6 +199,7 @@ class FakeMedia:
 
     def __init__(self) -> None:
         self.udp_port = 8444
+        self.udp_ports = [8444]
         self.tcp_port: int | None = 8444
         self.routers: list[FakeRouter] = []
         self.fail_routers = False

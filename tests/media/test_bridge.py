@@ -148,7 +148,7 @@ async def test_audio_and_video_from_one_to_another(media: Media, listener: Liste
     assert see.closed
     assert up.state == "closed"
     await wait_until(lambda: media.stats()["transports"] == 0)
-    assert media.objects == {}
+    assert [engine.objects for engine in media.engines] == [{}]
 
 
 @pytest.mark.parametrize("role", ["client", "server"])
