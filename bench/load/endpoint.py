@@ -11,6 +11,7 @@ import time
 
 import trio
 
+from bench.load.veth import where_receivers_are
 from rtp_core.srtp import Profile, SrtpPair
 from server.rtc.certificate import Certificate
 from server.rtc.dtls import DtlsSession, LocalRole
@@ -26,10 +27,12 @@ class Endpoint:
     def __init__(self, certificate: Certificate, address: str) -> None:
         self.certificate = certificate
         self.ufrag, self.pwd = secrets.token_hex(4), secrets.token_hex(16)
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with where_receivers_are():
+            self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.setblocking(False)
         self.socket.bind((address, 0))
         self.pair: SrtpPair | None = None
+        self.profile = ""  # of SRTP, once connected
         self._check = b""
 
     @property
@@ -43,7 +46,7 @@ class Endpoint:
         request = stun.Message(stun.BINDING_REQUEST)
         request.attributes = [
             (stun.USERNAME, f"{ice.username_fragment}:{self.ufrag}".encode()),
-            (stun.ICE_CONTROLLING, bytes(8)),
+            (stun.ICE_CONTROLLING, b"\xff" * 8),  # nobody else is
             (stun.PRIORITY, b"\x6e\x7f\x1e\xff"),
             (stun.USE_CANDIDATE, b""),
         ]
@@ -65,7 +68,13 @@ class Endpoint:
             data = self._receive()
             while data is not None:
                 if stun.is_stun(data):
-                    if not connected and stun.decode(data).type == stun.BINDING_SUCCESS:
+                    message = stun.decode(data)
+                    if message.type == stun.BINDING_REQUEST:  # the other side is no lite one
+                        answer = stun.Message(stun.BINDING_SUCCESS, message.transaction)
+                        mapped = stun.xor_address(self.socket.getpeername(), message.transaction)
+                        answer.attributes = [(stun.XOR_MAPPED_ADDRESS, mapped)]
+                        self.socket.send(stun.encode(answer, password=self.pwd))
+                    if not connected and message.type == stun.BINDING_SUCCESS:
                         connected = True
                         if role == "client":
                             dtls.start(time.monotonic())
@@ -75,6 +84,7 @@ class Endpoint:
             if dtls.state == "failed":
                 raise RuntimeError(f"DTLS: {dtls.failure}")
             self._flush(dtls)
+        self.profile = dtls.srtp.profile
         self.pair = SrtpPair(Profile[dtls.srtp.profile], dtls.srtp.send_key, dtls.srtp.recv_key)
 
     def keep_alive(self) -> None:

@@ -12,7 +12,7 @@ import sys
 
 SERVER = "10.8.0.1"
 WITNESS = "10.8.0.2"  # stays on loopback
-_SINK = "10.9.0.0/16"
+SUBSCRIBERS = "10.9.0.0/16"
 _INSIDE = "TANDEM_BENCH_NETNS"
 
 
@@ -28,7 +28,7 @@ def enter() -> None:
 def prepare() -> None:
     _ip("link", "set", "lo", "up")
     _ip("route", "add", "local", "10.8.0.0/16", "dev", "lo")
-    _ip("route", "add", "local", _SINK, "dev", "lo")
+    _ip("route", "add", "local", SUBSCRIBERS, "dev", "lo")
     if subprocess.run(["ip", "link", "show", "ifb0"], capture_output=True, check=False).returncode:
         _ip("link", "add", "ifb0", "type", "ifb")
     _ip("link", "set", "ifb0", "up")
@@ -44,11 +44,11 @@ def subscriber_address(index: int) -> str:
 def sink(on: bool) -> None:
     """On: what is sent to subscribers is dropped by ifb0. Off: their sockets get it."""
     if on:
-        _ip("route", "del", "local", _SINK, "dev", "lo")
-        _ip("route", "add", _SINK, "dev", "ifb0")
+        _ip("route", "del", "local", SUBSCRIBERS, "dev", "lo")
+        _ip("route", "add", SUBSCRIBERS, "dev", "ifb0")
     else:
-        _ip("route", "del", _SINK, "dev", "ifb0")
-        _ip("route", "add", "local", _SINK, "dev", "lo")
+        _ip("route", "del", SUBSCRIBERS, "dev", "ifb0")
+        _ip("route", "add", "local", SUBSCRIBERS, "dev", "lo")
 
 
 def _ip(*arguments: str) -> None:

@@ -94,6 +94,17 @@ _ALL = (
             for packets in (1, 8)
         ),
     ),
+    Question(
+        "peer_cost",
+        "what does the same work cost other servers?",
+        "peer_cost",
+        quick=None,
+        full="--consumers 10,50 --fps 30,90 --seconds 3",
+        quick_s=60,
+        full_s=90,
+        keys=("what", "consumers", "fps"),
+        figures=(_NS, Figure("times_tandem", "x Tandem"), *_POINTS),
+    ),
 )  # fmt: skip
 
 QUESTIONS = {one.name: one for one in _ALL}

@@ -101,6 +101,10 @@ TARGETS = (
         most("forward_cost", "ratio", **_FIFTY),
     ),
     Target(
+        "… Janus on the same work", "≥ 8 x as much", 8, "x",
+        most("peer_cost", "times_tandem", what="janus", consumers=50), at_least=True,
+    ),
+    Target(
         "one core, 1→200, into a sink", "≥ 1,000,000 packets/s", 1e6, "packets/s",
         least("forward_cost", "rate", what="tandem", consumers=200, packets=8), at_least=True,
     ),

@@ -1,0 +1,1 @@
+"""Other servers, driven by the same load over their own signaling."""
