@@ -15,7 +15,7 @@ DROP FUNCTION call_analytics_due();
 DROP FUNCTION call_analytics_refresh(text);
 DROP FUNCTION call_time(text);
 
-ALTER TABLE call_participants DROP COLUMN "awaySeconds", DROP COLUMN "joinCount";
+ALTER TABLE call_participants DROP COLUMN "awaySeconds", DROP COLUMN "joinCount", DROP COLUMN "displayName";
 ALTER TABLE call_metrics DROP COLUMN "serverMetrics";
 DROP TABLE call_transcriptions;
 DROP TABLE call_recordings;

@@ -110,6 +110,7 @@ ALTER TABLE call_metrics ADD COLUMN "serverMetrics" jsonb; -- what the media ser
 
 --@ transaction
 ALTER TABLE call_participants
+    ADD COLUMN "displayName" text, -- as the others saw it last
     ADD COLUMN "joinCount" integer NOT NULL DEFAULT 1,
     ADD COLUMN "awaySeconds" double precision NOT NULL DEFAULT 0; -- between leaving and coming again
 

@@ -15,6 +15,7 @@ LEAVES = {
     "server.errors",
     "server.ids",
     "server.signaling.messages",
+    "server.signaling.bucket",
     "server.rtc.parameters",
     "server.db.changes",
 }
@@ -24,8 +25,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "server.app": {"*"},
     "server.__main__": {"server.cli"},
     "server.cli": {"*"},
-    "server.config": {"server.session", "server.http", "server.media", "server.db", "server.signaling"},
+    "server.config": {"server.session", "server.http", "server.media", "server.db", "server.signaling"}
+    | {"server.rest.settings"},
     "server.http": set(),
+    "server.rest": {"server.http.exchange", "server.session", "server.rooms.directory", "server.db.records"}
+    | {"server.signaling.bucket"},
     "server.signaling": {"server.session", "server.rooms"},
     "server.rooms": {"server.session", "server.rtc", "server.media.api"},
     "server.session": set(),

@@ -35,6 +35,7 @@ def test_every_setting_can_come_from_the_environment_and_a_flag() -> None:
         text = {
             "log.level": "debug",
             "log.format": "json",
+            "call.captions": "store",
             "database.url": "postgresql://x",
             "auth.secret": "s" * 32,
         }.get(name) or samples.get(base, "auto")

@@ -147,6 +147,27 @@ class CallMetricsUpdate(Change, tag="call_metrics", frozen=True, kw_only=True):
     total_data_received: int | None = None
 
 
+class CaptionSaid(Change, tag="caption_said", frozen=True, kw_only=True):
+    """A final caption of a call that keeps them: a row of call_transcriptions."""
+
+    transcription_id: str
+    call_id: str
+    participant_id: str
+    text: str
+    language: str | None
+    started_at: float
+    ended_at: float
+    confidence: float | None
+    segment_id: str
+
+
+class ParticipantRenamed(Change, tag="participant_renamed", frozen=True, kw_only=True):
+    """Another display name. A guest's own row gets it too; a user's name is the application's word."""
+
+    participant_id: str
+    name: str
+
+
 class CallEnded(Change, tag="call_ended", frozen=True, kw_only=True):
     """Terminal: endedAt, duration (whole seconds, None if it never started), reason; all have left."""
 
@@ -170,5 +191,7 @@ AnyChange = (
     | SwitchedToP2p
     | TransitionGaps
     | CallMetricsUpdate
+    | CaptionSaid
+    | ParticipantRenamed
     | CallEnded
 )

@@ -114,8 +114,9 @@ async def _users_is_ours(connection: Connection) -> bool:
 async def erase_person(connection: Connection, person: str, kind: Kind, *, at: float) -> Erased | None:
     """Takes the person out of every row; the calls keep their figures. None if nothing is held.
 
-    Participations lose whose they were and the device; calls and recordings lose who made and who ended them;
-    what the person said, where it was written down, is deleted. The person's own row is deleted, unless
+    Participations lose whose they were, the name and the device; calls and recordings lose who made and who
+    ended them; what the person said, where it was written down, is deleted. The person's own row is deleted,
+    unless
     `users` has other columns or other tables refer to it: then it is another application's, which has its own
     way of erasing. Raises `InCall` while the person is in an open call.
     """
@@ -155,8 +156,8 @@ async def erase_person(connection: Connection, person: str, kind: Kind, *, at: f
             moment(at),
         )
     left = await connection.execute(
-        f"""UPDATE call_participants SET {column} = NULL, "deviceInfo" = NULL, "updatedAt" = $2
-             WHERE {column} = $1""",
+        f"""UPDATE call_participants SET {column} = NULL, "displayName" = NULL, "deviceInfo" = NULL,
+                   "updatedAt" = $2 WHERE {column} = $1""",
         person,
         moment(at),
     )

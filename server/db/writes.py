@@ -18,11 +18,13 @@ from server.db.changes import (
     CallEnded,
     CallMetricsUpdate,
     CallStarted,
+    CaptionSaid,
     Change,
     ParticipantJoined,
     ParticipantLeft,
     ParticipantMedia,
     ParticipantQuality,
+    ParticipantRenamed,
     ParticipantSfu,
     ParticipantStatusChanged,
     SwitchedToP2p,
@@ -32,7 +34,7 @@ from server.db.changes import (
 )
 from server.db.connection import Connection
 from server.db.errors import DatabaseRefused
-from server.db.queries import calls, metrics, participants, people, switches
+from server.db.queries import calls, metrics, participants, people, switches, transcriptions
 from server.db.text import clean
 
 
@@ -159,6 +161,26 @@ async def _metrics(connection: Connection, c: CallMetricsUpdate, instance: str) 
     await metrics.update_call_metrics(connection, fields.pop("call_id"), **fields)
 
 
+async def _caption(connection: Connection, c: CaptionSaid, instance: str) -> None:
+    await transcriptions.add_transcription(
+        connection,
+        c.transcription_id,
+        c.call_id,
+        c.participant_id,
+        c.text,
+        language=c.language,
+        started_at=c.started_at,
+        ended_at=c.ended_at,
+        confidence=c.confidence,
+        segment_id=c.segment_id,
+        at=c.at,
+    )
+
+
+async def _renamed(connection: Connection, c: ParticipantRenamed, instance: str) -> None:
+    await participants.rename_participant(connection, c.participant_id, c.name, at=c.at)
+
+
 async def _ended(connection: Connection, c: CallEnded, instance: str) -> None:
     await calls.end_call(
         connection, c.call_id, at=c.at, status=c.status, reason=c.reason, ended_by=c.ended_by
@@ -179,6 +201,8 @@ _WRITERS: dict[type[Change], Callable[[Connection, Any, str], Awaitable[None]]] 
     SwitchedToP2p: _to_p2p,
     TransitionGaps: _gaps,
     CallMetricsUpdate: _metrics,
+    CaptionSaid: _caption,
+    ParticipantRenamed: _renamed,
     CallEnded: _ended,
 }
 

@@ -242,7 +242,7 @@ class Room:
                 for participant_id in effect.to:
                     session = self._members.get(participant_id)
                     if session is not None:
-                        session.notify(effect.method, effect.params)
+                        session.notify(effect.method, effect.params, lossy=effect.lossy)
             case fx.NotifySession():
                 if effect.session_id in self._sessions:
                     self._sessions[effect.session_id].notify(effect.method, effect.params)

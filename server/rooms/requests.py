@@ -105,6 +105,14 @@ def _chat(room: Room, session: Session, me: str, said: m.ChatSend, now: float) -
     return DONE
 
 
+def _caption(room: Room, session: Session, me: str, said: m.CaptionSend, now: float) -> m.Wire:
+    grants = session.identity.grants
+    if not (grants.publish or grants.admin):
+        raise ClientError("forbidden", "your token has no grant to publish, and so none to be captioned")
+    room.call.caption(me, said, now)
+    return DONE
+
+
 def _stats(room: Room, session: Session, me: str, said: m.ClientStats, now: float) -> m.Wire:
     room.call.stats(me, said, now)
     return DONE
@@ -125,6 +133,7 @@ HANDLERS: dict[str, Handler] = {
     "epoch.measured": _measured,
     "mode.request": _request_mode,
     "chat.send": _chat,
+    "caption.send": _caption,
     "stats": _stats,
 }
 

@@ -11,6 +11,7 @@ import msgspec
 from server.db import changes
 from server.errors import ClientError
 from server.rtc.parameters import Direction
+from server.session.captions import Captions, captions_of
 from server.session.effects import (
     ClosePeer,
     Dismiss,
@@ -47,6 +48,8 @@ class Call:
         self._media = media
         self._out: list[Effect] = []
         self._people = Participants()
+        mode = captions_of(new.settings, settings.captions)
+        self._captions = Captions(self.id, mode, self._people, self._out.append)
         self._users_seen: set[str] = set()
         self._metrics = CallMetrics()
         ahead = new.initiator if isinstance(new.initiator, Ahead) else None
@@ -155,6 +158,7 @@ class Call:
             participants=self.participants,
             media=self._media,
             policy=self.policy,
+            captions=self._captions.mode,
             started_at=_ms(self.started_at),
             pending_epoch=self._switch.pending() if pending else None,
             pending_offer=offer,
@@ -272,8 +276,9 @@ class Call:
             one.video_enabled = said.video_enabled
         if said.screen_share_enabled is not None:
             one.screen_share_enabled = said.screen_share_enabled
-        if said.name:
+        if said.name and said.name != one.name:
             one.name = said.name
+            self._persist(changes.ParticipantRenamed(at=now, participant_id=one.id, name=one.name))
         if said.device is not None:
             one.device = said.device
         after = one.info()
@@ -329,6 +334,9 @@ class Call:
         one = self._one(participant_id)
         message = m.ChatMessage(one.id, one.name, text, round(now * 1000))
         self._out.append(Notify(self._people.ids(), "chat.message", message))
+
+    def caption(self, participant_id: str, said: m.CaptionSend, now: float) -> None:
+        self._captions.say(self._one(participant_id), said, now)
 
     def stats(self, participant_id: str, said: m.ClientStats, now: float) -> None:
         one = self._one(participant_id)
@@ -421,6 +429,7 @@ class Call:
 
     def _remove(self, one: Participant, reason: str, now: float, *, dismiss: bool = True) -> None:
         self._people.remove(one.id)
+        self._captions.left(one.id)
         self._persist(changes.ParticipantLeft(at=now, participant_id=one.id, reason=reason))
         self._out.append(ClosePeer(one.id))
         self._tell_others(one, "participant.left", m.ParticipantGone(one.id, reason))

@@ -14,6 +14,7 @@ class Notify(msgspec.Struct, frozen=True):
     to: tuple[str, ...]  # participant ids
     method: str
     params: Wire
+    lossy: bool = False  # of no use later: not kept for those whose connection is cut
 
 
 class NotifySession(msgspec.Struct, frozen=True):

@@ -7,10 +7,12 @@ from typing import Literal
 import msgspec
 
 Policy = Literal["auto", "p2p", "sfu"]
+CaptionMode = Literal["off", "relay", "store"]
 
 
 class CallSettings(msgspec.Struct, frozen=True, kw_only=True):
     policy: Policy = "auto"
+    captions: CaptionMode = "relay"  # for calls that do not say; store: final ones become call_transcriptions
     ring_timeout_s: float = 30.0  # an unanswered call is MISSED
     resume_grace_s: float = 30.0  # a participant without a connection stays for this long
     empty_grace_s: float = 10.0  # a call without participants ends

@@ -27,6 +27,9 @@ Name = Annotated[str, Meta(max_length=64)]
 Sdp = Annotated[str, Meta(max_length=256_000)]  # a receive connection with 50 others has some 170 kB
 Token = Annotated[str, Meta(max_length=4096)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
+Language = Annotated[  # BCP 47, RFC 5646
+    str, Meta(max_length=35, pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*\Z")
+]
 
 
 class Wire(msgspec.Struct, rename="camel", frozen=True):
@@ -134,6 +137,7 @@ class CallState(Wire, frozen=True):
     participants: list[ParticipantInfo]  # with yours
     media: MediaPath
     policy: Literal["auto", "p2p", "sfu"]
+    captions: Literal["off", "relay", "store"] = "off"  # store: what is said is kept
     started_at: int | None = None
     pending_epoch: EpochPrepare | None = None
     pending_offer: SfuOffer | None = None
@@ -285,6 +289,19 @@ class ChatSend(Wire, frozen=True):
     text: Annotated[str, Meta(min_length=1, max_length=4000)]
 
 
+class CaptionSend(Wire, frozen=True):
+    """What this client's speaker is saying. Sent again under the same `segment_id` it replaces what was sent
+    before, until it is final. Times are the server's clock as well as the client knows it (`serverTime`)."""
+
+    segment_id: Id
+    text: Annotated[str, Meta(min_length=1, max_length=1000)]
+    is_final: bool = False
+    language: Language | None = None
+    started_at: Count | None = None  # default: when the segment was first heard of
+    ended_at: Count | None = None  # default: now
+    confidence: Annotated[float, Meta(ge=0, le=1)] | None = None
+
+
 class ClientStats(Wire, frozen=True):
     """Periodic quality report, stored as the participant's qualityMetrics. All are this client's own view."""
 
@@ -323,6 +340,7 @@ METHODS: dict[str, tuple[type[Wire], type[Wire]]] = {
     "epoch.measured": (EpochMeasured, Empty),
     "mode.request": (ModeRequest, Empty),
     "chat.send": (ChatSend, Empty),
+    "caption.send": (CaptionSend, Empty),
     "stats": (ClientStats, Empty),
 }
 
@@ -410,6 +428,19 @@ class ChatMessage(Wire, frozen=True):
     at: int
 
 
+class Caption(Wire, frozen=True):
+    """What a participant is saying; it replaces an earlier one of the same segment."""
+
+    participant_id: str
+    segment_id: str
+    text: str
+    is_final: bool
+    started_at: int
+    ended_at: int
+    language: str | None
+    confidence: float | None
+
+
 class Draining(Wire, frozen=True):
     """The server is about to stop: reconnect after this long, with the same session."""
 
@@ -442,5 +473,6 @@ NOTIFICATIONS: dict[str, type[Wire]] = {
     "speaker": ActiveSpeaker,
     "audio.levels": AudioLevels,
     "chat.message": ChatMessage,
+    "call.caption": Caption,
     "server.draining": Draining,
 }

@@ -89,6 +89,7 @@ TABLES: dict[str, dict[str, Column]] = {
         "deviceInfo": (JSON, True, None),
         "updatedAt": (TIME, False, NOW),
         "leftReason": (TEXT, True, None),  # ours
+        "displayName": (TEXT, True, None),  # ours
         "joinCount": (INT, False, "1"),  # ours
         "awaySeconds": (FLOAT, False, "0"),  # ours
     },

@@ -158,6 +158,23 @@ async def test_grants_within_a_call(house: House) -> None:
     with pytest.raises(ClientError, match="publish"):
         await ann.publish()
     await ann.ask("participant.update", m.ParticipantUpdate(audio_enabled=False))
+    await refused("forbidden", ann, "caption.send", m.CaptionSend("1", "hello"))
+
+
+async def test_captions_are_for_those_who_are_there(house: House) -> None:
+    ann, bob = house.client("ann"), house.client("bob")
+    await ann.join()
+    await bob.join()
+    bob.cut()
+    await ann.ask("caption.send", m.CaptionSend("1", "hel"))
+    await ann.ask("caption.send", m.CaptionSend("1", "hello", is_final=True))
+    bob.resume()
+    captions = [params.text for name, params, _ in bob.wire.got if name == "call.caption"]
+    assert captions == ["hello"]  # what was not final is of no use any more
+    assert ann.count("call.caption") == 0
+    bad = m.CallStart("other", settings={"captions": "loud"})
+    await refused("invalid", house.client("cem"), "call.start", bad)
+    assert house.directory.stats()["calls"] == 1
 
 
 async def test_what_is_refused_outside_a_call(house: House) -> None:

@@ -36,6 +36,39 @@ class Rows:
         return found
 
 
+async def test_captions_of_a_call_that_keeps_them(cluster: TestCluster, tmp_path: Path) -> None:
+    url = await cluster.fresh()
+    async with open_storage(data_dir=tmp_path, database_url=url) as storage, trio.open_nursery() as nursery:
+        house = House(CallSettings(), storage.recorder)
+        rows = Rows(url)
+        await nursery.start(house.directory.run)
+        ann, guest = house.client("ann"), house.guest("Gus")
+        started = m.CallStart("room", settings={"captions": "store", "theme": "dark"})
+        assert (await ann.ask("call.start", started)).call.captions == "store"
+        await guest.enter()
+        await guest.ask("participant.update", m.ParticipantUpdate(name="Dr Gus"))
+        await guest.ask("caption.send", m.CaptionSend("1", "good"))
+        await guest.ask("caption.send", m.CaptionSend("1", "good morning", True, "en", confidence=0.5))
+        await ann.ask("caption.send", m.CaptionSend("1", "a nul \0 and half of a pair", True))
+        caption = await ann.until("call.caption", 2)
+        assert (caption.text, caption.is_final, caption.participant_id) == ("good morning", True, guest.pid)
+        await storage.recorder.flush()
+        said = await rows.all("call_transcriptions", '"createdAt"')
+        assert [(one["participantId"], one["text"]) for one in said] == [
+            (guest.pid, "good morning"),
+            (ann.pid, "a nul \ufffd and half of a pair"),
+        ]
+        assert (said[0]["language"], said[0]["confidence"], said[0]["source"]) == ("en", 0.5, "client")
+        people = await rows.all("call_participants", '"joinedAt"')
+        assert [one["displayName"] for one in people] == ["Ann", "Dr Gus"]
+        assert [one["name"] for one in await rows.all("anonymous_participants", "id")] == ["Dr Gus"]
+        assert (await rows.all("call_sessions", "id"))[0]["settings"] == {
+            "captions": "store",
+            "theme": "dark",
+        }
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_call_from_first_to_last(cluster: TestCluster, tmp_path: Path) -> None:
     url = await cluster.fresh()
     settings = CallSettings(

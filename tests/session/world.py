@@ -43,6 +43,8 @@ class Rows:
         self.transitions: list[dict[str, Any]] = []
         self.metrics: changes.CallMetricsUpdate | None = None
         self.users: set[str] = set()
+        self.captions: list[changes.CaptionSaid] = []
+        self.renamed: list[tuple[str, str]] = []
 
     @property
     def present(self) -> set[str]:
@@ -111,6 +113,12 @@ class Rows:
             case changes.TransitionGaps():
                 row = next(row for row in self.transitions if row["epoch"] == change.epoch)
                 row |= {"video": change.max_video_gap_ms, "audio": change.max_audio_gap_ms}
+            case changes.ParticipantRenamed():
+                assert change.participant_id in self.present
+                self.renamed.append((change.participant_id, change.name))
+            case changes.CaptionSaid():
+                assert change.participant_id in self.present
+                self.captions.append(change)
             case changes.CallMetricsUpdate():
                 assert self.metrics is None
                 self.metrics = change
@@ -199,6 +207,7 @@ class World:
         settings: CallSettings | None = None,
         invite: list[str] | None = None,
         call_type: m.CallTypeName = "VIDEO",
+        of_call: dict[str, Any] | None = None,
         **more: Any,
     ) -> None:
         self.now = START
@@ -217,6 +226,7 @@ class World:
             call_type=call_type,
             initiator=initiator,
             invite=invite or [],
+            settings=of_call,
             **more,
         )
         self.call = Call(new, self.settings, ROUTER, m.MediaPath(["192.0.2.1"], 8444, 8444), self.now)

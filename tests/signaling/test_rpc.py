@@ -76,6 +76,8 @@ def test_refusals(text: str, code: int, id: object) -> None:
         ("call.join", {"roomId": 5}, "roomId"),
         ("call.join", {"roomId": "a/b"}, "roomId"),
         ("call.join", {"roomId": "x" * 65}, "roomId"),
+        ("caption.send", {"segmentId": "s", "text": "x" * 1001}, "text"),
+        ("caption.send", {"segmentId": "s", "text": "x", "language": "en\n"}, "language"),
         ("hello", {"resume": {"sessionId": "s", "resumeToken": "t", "lastSeq": -1}}, "resume.lastSeq"),
         ("call.start", {"roomId": "r", "invite": ["a", 3]}, "invite[1]"),
         ("epoch.measured", {"epoch": 1, "participantId": "p", "maxVideoGapMs": -5}, "maxVideoGapMs"),

@@ -63,9 +63,9 @@ async def add_participant(
         f"""
         INSERT INTO call_participants AS p (id, "callSessionId", "userId", "anonymousUserId", role, status,
             "joinedAt", "leftAt", "audioEnabled", "videoEnabled", "wasMuted", "hadVideo", "deviceInfo",
-            "updatedAt")
+            "updatedAt", "displayName")
         VALUES ($1, $2, $3, $4, $5, CASE WHEN $6 THEN 'left' ELSE 'connecting' END,
-            $7, CASE WHEN $6 THEN $7::timestamptz END, $8, $9, NOT $8, $9, $10, $7)
+            $7, CASE WHEN $6 THEN $7::timestamptz END, $8, $9, NOT $8, $9, $10, $7, $11)
         ON CONFLICT {_arbiter(participant)} DO UPDATE
            SET role = excluded.role, status = excluded.status,
                "joinCount" = p."joinCount" + 1,
@@ -79,6 +79,7 @@ async def add_participant(
                "sfuSendTransportId" = NULL, "sfuRecvTransportId" = NULL, "sfuAudioProducerId" = NULL,
                "sfuVideoProducerId" = NULL, "sfuScreenProducerId" = NULL,
                "deviceInfo" = COALESCE(excluded."deviceInfo", p."deviceInfo"),
+               "displayName" = COALESCE(excluded."displayName", p."displayName"),
                "updatedAt" = excluded."updatedAt"
         RETURNING id
         """,
@@ -92,6 +93,7 @@ async def add_participant(
         participant.audio_enabled,
         participant.video_enabled,
         participant.device_info,
+        participant.name or None,
     )
     if row_id != participant.id:
         await connection.execute(
@@ -126,6 +128,23 @@ async def update_participant_status(
         moment(at),
     )
     _found(tag, participant_id)
+
+
+async def rename_participant(connection: Connection, participant_id: str, name: str, *, at: float) -> None:
+    """Stores the name that the others see; a guest's own row gets it too. Raises `MissingRow`."""
+    row = await connection.fetchrow(
+        f"""
+        UPDATE call_participants SET "displayName" = $2, "updatedAt" = $3 WHERE id = {ROW}
+        RETURNING "userId", "anonymousUserId"
+        """,
+        participant_id,
+        name,
+        moment(at),
+    )
+    if row is None:
+        raise MissingRow(f"there is no participant {participant_id!r}")
+    if row["userId"] is None and row["anonymousUserId"] is not None:
+        await ensure_guest(connection, row["anonymousUserId"], name=name, at=at)
 
 
 async def update_participant_media(

@@ -76,7 +76,7 @@ async def transcriptions_of_call(
     is not known). `after` is the startedAt (Unix seconds) and id of the last one of the page before."""
     rows = await connection.fetch(
         """
-        SELECT t.*, COALESCE(u.name, g.name) AS name
+        SELECT t.*, COALESCE(p."displayName", u.name, g.name) AS name
           FROM call_transcriptions t
           JOIN call_participants p ON p.id = t."participantId"
           LEFT JOIN users u ON u.id = p."userId"
