@@ -33,6 +33,8 @@ from server.http.exchange import Handler, Request, Response, Router
 from server.http.listener import HttpServer, open_listeners
 from server.http.pages import Health, Metrics
 from server.http.static import StaticFiles
+from server.rest.api import Api
+from server.rest.desk import Desk
 from server.signaling.messages import IceServer
 from server.signaling.tokens import Tokens, load_secret
 from server.signaling.websocket import Origin, WebSocketDoor
@@ -126,10 +128,12 @@ class _App:
             server_version=self._version,
             server_instance=secrets.token_hex(8),
         )
+        self._tokens = tokens
         self._directory: Directory = Directory(
             call, media, storage.recorder, time.time, resumable=self._interrupted_call
         )
         self._door = WebSocketDoor(self._directory, tokens.authenticate, config.limits, time.time)
+        self._rest = self._rest_api()
         certificate, key = self._certificate()
         self._http = HttpServer(
             config.http,
@@ -172,6 +176,7 @@ class _App:
                 "http_now": ("gauge", lambda: {"connections": self._http.open_connections}),
                 "websocket": ("counter", lambda: self._door.counters),
                 "websocket_now": ("gauge", lambda: {"connections": self._door.open_connections}),
+                "rest": ("counter", lambda: self._rest.counters),
                 "rooms": ("gauge", self._directory.stats),
                 "recorder": ("gauge", lambda: msgspec.structs.asdict(self._storage.recorder.stats())),
                 "media": ("gauge", self._media.stats),
@@ -184,7 +189,30 @@ class _App:
             ("GET", "/metrics", metrics),
             ("GET", "/ws", _not_a_websocket),
         ]
-        return Router(routes, fallback=StaticFiles(WEB))
+        return Router(routes, fallback=StaticFiles(WEB), below={"/api/": self._rest})
+
+    def _rest_api(self) -> Api:
+        from server.db.records import Records
+
+        settings = self._config.rest
+        spool = self._config.data_dir / "spool"
+        desk = Desk(
+            directory=self._directory,
+            records=Records(self._storage, spool=spool, timeout_s=settings.timeout_s),
+            mint=self._tokens.mint,
+            clock=time.time,
+            base_url=self._base_url,
+            ring_timeout_s=self._config.call.ring_timeout_s,
+        )
+        return Api(desk, self._tokens.authenticate, settings, self._version)
+
+    def _base_url(self, request: Request) -> str:
+        """How this request's sender reaches the page."""
+        name = self._config.http.public_host
+        if name is not None:
+            port = self._config.http.port or self._port
+            return f"https://{name}" if port == 443 else f"https://{name}:{port}"
+        return f"{'https' if request.peer.secure else 'http'}://{request.host or f'localhost:{self._port}'}"
 
     def _interrupted_call(self, room_id: str) -> str | None:
         resumed: str | None = self._storage.resumable(

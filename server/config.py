@@ -22,6 +22,7 @@ from msgspec import Meta
 
 from server.errors import ConfigError
 from server.http.settings import Addresses, HttpSettings, Port
+from server.rest.settings import RestSettings
 from server.session.settings import CallSettings
 from server.signaling.messages import IceServer
 from server.signaling.settings import AuthSettings, LimitSettings
@@ -80,6 +81,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     auth: AuthSettings = AuthSettings()
     call: CallSettings = msgspec.field(default_factory=CallSettings)
     limits: LimitSettings = LimitSettings()
+    rest: RestSettings = RestSettings()
     log: LogSettings = LogSettings()
 
 
@@ -90,6 +92,7 @@ SECTIONS: dict[str, type[Any]] = {
     "auth": AuthSettings,
     "call": CallSettings,
     "limits": LimitSettings,
+    "rest": RestSettings,
     "log": LogSettings,
 }
 TOP: dict[str, Any] = {"data_dir": Path, "dev": bool}
@@ -290,8 +293,12 @@ def _check_together(config: Config) -> None:
     url = config.database.url
     if url is not None and not url.startswith(("postgresql://", "postgres://")):
         raise ConfigError("database.url = (not shown): must begin with postgresql://")
-    for origin in http.allowed_origins:
-        if not origin.startswith(("https://", "http://")) or origin.count("/") != 2:
-            raise ConfigError(
-                f"http.allowed_origins = {origin!r}: must be a list of origins such as https://example.org"
-            )
+    for name, origins in (
+        ("http.allowed_origins", http.allowed_origins),
+        ("rest.allowed_origins", config.rest.allowed_origins),
+    ):
+        for origin in origins:
+            if not origin.startswith(("https://", "http://")) or origin.count("/") != 2:
+                raise ConfigError(
+                    f"{name} = {origin!r}: must be a list of origins such as https://example.org"
+                )

@@ -26,7 +26,10 @@ from server.db.queries.listing import (
     list_calls,
     list_participants,
 )
-from server.errors import Unavailable
+from server.db.recorder import RecorderStats
+from server.errors import ClientError, Unavailable
+
+__all__ = ["CallFilter", "Place", "Records"]
 
 T = TypeVar("T")
 AT_ONCE = 8  # of the pool's connections
@@ -38,6 +41,7 @@ class Recorder(Protocol):
     @property
     def connected(self) -> bool: ...
     async def flush(self) -> None: ...
+    def stats(self) -> RecorderStats: ...
 
 
 class Store(Protocol):
@@ -60,12 +64,15 @@ class Records:
         self._timeout_s = timeout_s
         self._at_once = trio.CapacityLimiter(AT_ONCE)
 
-    async def settled(self) -> None:
-        """Return when what was decided so far is in the rows; at once if the database is away, and after a
-        moment in any case."""
-        if self._store.recorder.connected:
+    async def settled(self) -> bool:
+        """Whether what was decided so far is in the rows. Waits a moment for it, unless the database is
+        away."""
+        recorder = self._store.recorder
+        if recorder.connected or not recorder.stats().retries:
             with trio.move_on_after(SETTLE_S):
-                await self._store.recorder.flush()
+                await recorder.flush()
+                return True
+        return False
 
     # -- calls
 
@@ -130,10 +137,13 @@ class Records:
     async def erase_user(self, user_id: str) -> tuple[persons.Erased, int] | None:
         """Takes a user out of all rows, and of the changes that were set aside; None if nothing was held.
 
-        Raises `persons.InCall`.
+        ClientError: `bad_state` while the user is in a call.
         """
         await self.settled()
-        erased = await self._read(persons.erase_person, user_id, "user", at=time.time())
+        try:
+            erased = await self._read(persons.erase_person, user_id, "user", at=time.time())
+        except persons.InCall as error:
+            raise ClientError("bad_state", str(error), field="userId") from None
         letters = await trio.to_thread.run_sync(dead_letters.erase, self._spool, user_id)
         if erased is None and not letters:
             return None

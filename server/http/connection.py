@@ -152,7 +152,7 @@ class HttpConnection:
 
     async def _respond(self, method: str, response: Response) -> bool:
         size = str(len(response.body)).encode()
-        length = [] if response.status == 304 else [(b"content-length", size)]
+        length = [] if response.status in (204, 304) else [(b"content-length", size)]
         date = email.utils.formatdate(time.time(), usegmt=True).encode()
         headers = [(b"date", date), *SECURITY_HEADERS, *response.headers, *length]
         head = h11.Response(status_code=response.status, headers=headers, reason=response.reason)

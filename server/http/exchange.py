@@ -111,7 +111,7 @@ class Router:
 
     A part of a path such as `{callId}` stands for any text without a slash, found in `Request.in_path`. Exact
     paths win over those. HEAD is answered as GET; the connection leaves the body out. The fallback takes GET
-    and HEAD: the page's files.
+    and HEAD, as the page's files want it, or every method.
     """
 
     def __init__(
@@ -121,6 +121,7 @@ class Router:
         *,
         below: Mapping[str, Handler] | None = None,  # by folder, such as "/api/"
         not_allowed: NotAllowed = not_allowed,
+        fallback_takes_all: bool = False,
     ) -> None:
         self._exact: dict[str, dict[str, Handler]] = {}
         self._patterns: dict[tuple[str, ...], dict[str, Handler]] = {}
@@ -130,12 +131,16 @@ class Router:
         self._below = dict(below or {})
         self._fallback = fallback
         self._not_allowed = not_allowed
+        self._fallback_takes_all = fallback_takes_all
 
     async def __call__(self, request: Request) -> Response:
         for folder, handler in self._below.items():
             if request.path.startswith(folder):
                 return await handler(request)
         methods, named = self._find(request)
+        if not methods and self._fallback_takes_all:
+            return await self._fallback(request)
+        methods = methods or {"GET": self._fallback}
         found = methods.get("GET" if request.method == "HEAD" else request.method)
         if found is None:
             return self._not_allowed(request, sorted(methods) + (["HEAD"] if "GET" in methods else []))
@@ -152,7 +157,7 @@ class Router:
             named = _match(pattern, parts)
             if named is not None:
                 return methods, named
-        return {"GET": self._fallback}, {}
+        return {}, {}
 
 
 def _match(pattern: tuple[str, ...], parts: list[str]) -> dict[str, str] | None:

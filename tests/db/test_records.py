@@ -13,13 +13,13 @@ import trio
 from pytest_trio import trio_fixture
 
 from server.db import dead_letters
-from server.db.persons import InCall
 from server.db.pool import Database, open_database
 from server.db.queries import NewParticipant, create_call_session, update_call_status
 from server.db.queries.listing import CallFilter
+from server.db.recorder import RecorderStats
 from server.db.records import AT_ONCE, Records
 from server.db.times import moment
-from server.errors import Unavailable
+from server.errors import ClientError, Unavailable
 from tests.harness.database_proxy import DatabaseProxy, database_proxy
 from tests.harness.postgres import TestCluster
 
@@ -35,6 +35,9 @@ class Recorder:
 
     async def flush(self) -> None:
         self.flushed += 1
+
+    def stats(self) -> RecorderStats:
+        return RecorderStats()
 
 
 def records_of(db: Database, spool: Path, *, timeout_s: float = 2.0, ready: bool = True) -> Records:
@@ -83,7 +86,7 @@ async def test_a_persons_data(db: Database, tmp_path: Path) -> None:
     held = await records.export_user("ann")
     assert held is not None
     assert (held["user"]["name"], len(held["changesSetAside"])) == ("Ann", 1)
-    with pytest.raises(InCall):
+    with pytest.raises(ClientError, match="in call 'c' now"):
         await records.erase_user("ann")
     await db.run(update_call_status, "c", "ENDED", at=T0 + 5)
     erased = await records.erase_user("ann")

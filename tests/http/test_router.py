@@ -78,3 +78,10 @@ async def test_somebody_elses_words_for_it() -> None:
         ROUTES, names("page"), not_allowed=lambda request, methods: Response(405, [allow(methods)], b"no")
     )
     assert (await router(Request("PUT", "/calls", [], PEER))).body == b"no"
+
+
+async def test_a_fallback_that_takes_every_method() -> None:
+    router = Router(ROUTES, names("nothing"), fallback_takes_all=True)
+    response = await router(Request("PUT", "/other", [], PEER))
+    assert (response.status, response.body) == (200, b"nothing\n")
+    assert (await router(Request("PUT", "/calls", [], PEER))).status == 405
