@@ -1,7 +1,7 @@
 """What does the same work cost other servers? One sender to N receivers, frames of eight packets.
 
 Tandem, Janus' VideoRoom and a relay of packets by aiortc, each a process that does nothing else, are given
-the same paced load in the same run, each over its own signaling. Counted is the CPU time of the whole process.
+the same paced load in the same run, each over its own signaling. Counted is the whole process's CPU time.
 The receivers are behind a veth pair, so that the kernel's cost of receiving is in the figures too: only their
 ratios mean something. Every packet of every receiver is verified.
 
