@@ -18,6 +18,8 @@ class PlainWebSocket:
         assert parts.hostname is not None
         self._socket = socket.create_connection((parts.hostname, parts.port or 80), timeout_s)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._poll = select.poll()  # not select(): that knows 1,024 sockets
+        self._poll.register(self._socket, select.POLLIN)
         self._buffer = bytearray()
         key = base64.b64encode(secrets.token_bytes(16)).decode()
         self._socket.sendall(
@@ -50,7 +52,7 @@ class PlainWebSocket:
                     return message
 
     def readable(self) -> bool:
-        return bool(self._buffer) or bool(select.select([self._socket], [], [], 0)[0])
+        return bool(self._buffer) or bool(self._poll.poll(0))
 
     def close(self) -> None:
         self._socket.close()

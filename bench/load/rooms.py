@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import resource
 import secrets
 import socket
 import tempfile
@@ -82,6 +83,8 @@ def spending(
 def running_server(people: int, rooms: int, settings: list[str]) -> Iterator[Server]:
     """A server that takes so many, its media thread on a core of its own."""
     pin_here()
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))  # three sockets of each person
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         os.chmod(name, 0o755)
         arguments = ["--announce", namespace.SERVER, "--log-level", "warning"]
@@ -91,6 +94,7 @@ def running_server(people: int, rooms: int, settings: list[str]) -> Iterator[Ser
             f"call.max_rooms={rooms + 10}",
             f"http.max_connections={people + 200}",
             f"http.max_connections_per_address={people + 200}",
+            "limits.ping_interval_s=3600",  # who joins a thousand one by one leaves each unheard for a while
             *settings,
         ):
             arguments += ["--set", one]

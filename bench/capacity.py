@@ -1,0 +1,127 @@
+"""How far does one core go before the first packet is lost?
+
+One camera to N receivers at a pace that rises step by step until something is missing: frames of eight
+packets of 1,200 bytes, evenly spaced. The last pace at which nothing was lost is the answer, beside the bare
+loop's. One receiver verifies; the others' packets are dropped by a sink, and counted by the server when it
+gives them to the kernel: what it does not give is lost too.
+
+    python -m bench.capacity [--consumers 50] [--packets 8] [--start 0.3] [--step 1.15] [--seconds 0.7]
+        [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import Any
+
+from bench.load import namespace
+from bench.load.fan import fan_stage
+from bench.native.build import build
+from bench.report import describe, write
+
+PAYLOAD = 1200
+_TARGET = 1_000_000  # forwarded packets a second, 1 to 200
+_MOST_STEPS = 30
+_TRIES = 3  # of each
+_KEPT = 0.95  # of the frames that were due: the sender was not held up
+_FIRST_RATE = 1_000_000  # forwarded packets a second that `--start` is a share of
+
+# Runs at a number of frames a second: what the driver found, forwarded packets, and the CPU they took in ns.
+Step = Callable[[float], tuple[dict[str, float], int, int]]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--consumers", default="50,200")
+    parser.add_argument("--packets", type=int, default=8, help="of a frame")
+    parser.add_argument("--start", type=float, default=0.3, help="million forwarded packets a second")
+    parser.add_argument("--step", type=float, default=1.15, help="how much faster each step is")
+    parser.add_argument("--seconds", type=float, default=0.7, help="of each step")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="of the server")
+    parser.add_argument("--json", metavar="FILE")
+    args = parser.parse_args()
+    if args.step <= 1.01 or args.start <= 0:
+        parser.error("a step above 1.01 and a start above 0")
+    build()
+    namespace.enter()
+    namespace.prepare()
+    describe()
+    rows: list[dict[str, Any]] = []
+    for count in [int(one) for one in args.consumers.split(",")]:
+        rows.append(climb("bare", args, count, bare_step(args, count)))
+        with tandem_step(args, count) as step:
+            row = climb("tandem", args, count, step)
+        row["ratio"] = row["rate"] / max(1.0, rows[-1]["rate"])
+        if count == 200:
+            row["target"], row["met"] = _TARGET, row["rate"] >= _TARGET
+        rows.append(row)
+    write(args.json, "capacity", rows)
+    return 0 if all(row["rate"] for row in rows) else 1
+
+
+def climb(what: str, args: argparse.Namespace, count: int, step: Step) -> dict[str, Any]:
+    """The fastest pace without loss. A step that fails is tried again: the machine may have been busy."""
+    best: dict[str, Any] = {
+        "what": what,
+        "consumers": count,
+        "packets": args.packets,
+        "rate": 0.0,
+        "busy": 0.0,
+    }
+    fps = args.start * _FIRST_RATE / count / args.packets
+    for _ in range(_MOST_STEPS):
+        for _ in range(_TRIES):
+            found, forwarded, ns = step(fps)
+            lost = found["missing"] + found["twice"] + found["forged"] + found["send_failures"]
+            lost += max(0, found["sent"] * count - forwarded)
+            kept_pace = found["sent"] >= _KEPT * fps * args.packets * args.seconds
+            if not lost and kept_pace:
+                break
+        if lost or not kept_pace:
+            best["ended_by"] = "loss" if lost else "the load: it could not keep the pace"
+            best["lost"] = lost / max(1.0, found["sent"] * count)
+            best["at"] = fps * args.packets * count
+            break
+        best["rate"] = found["sent"] * count / args.seconds
+        best["busy"] = ns / args.seconds / 1e9
+        best["gbit"] = best["rate"] * (PAYLOAD + 40) * 8 / 1e9
+        fps *= args.step
+    print(
+        f"{what:>8}  1 to {count:<4} {best['rate'] / 1000:8.0f} k packets/s without loss, "
+        f"{best.get('gbit', 0.0):5.1f} Gbit/s, {best['busy']:4.0%} busy; ended by {best.get('ended_by')}",
+        flush=True,
+    )
+    return best
+
+
+def bare_step(args: argparse.Namespace, count: int) -> Step:
+    from bench.load.stage import bare_stage
+
+    def step(fps: float) -> tuple[dict[str, float], int, int]:
+        with bare_stage(1, count - 1, gso=True, stamps=False) as (driver, loop):
+            namespace.sink(True)
+            try:
+                found = driver.run(args.seconds, packets=args.packets, payload=PAYLOAD, fps=fps)
+            finally:
+                namespace.sink(False)
+        return found, loop.forwarded, loop.cpu_ns
+
+    return step
+
+
+@contextmanager
+def tandem_step(args: argparse.Namespace, count: int) -> Any:
+    with fan_stage(1, count - 1, args.set) as fan:
+
+        def step(fps: float) -> tuple[dict[str, float], int, int]:
+            found, cost = fan.run(args.seconds, packets=args.packets, payload=PAYLOAD, fps=fps)
+            return found, cost.forwarded, cost.engine_ns
+
+        yield step
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""What memory does the server hold for each participant, and for each consumer?
+
+People join rooms of two and then rooms of more, all with camera and microphone, so that each has both
+connections. What the server's own process has grown by is told per person, before and after media has flowed;
+two sizes of room part the person from the consumers. Retransmission caches are not counted: their index, and
+what was sent of the cameras lately, are taken off.
+
+    python -m bench.memory [--people 100] [--large 10] [--kbps 300] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from contextlib import ExitStack
+from typing import Any
+
+from bench.load import namespace
+from bench.load.member import Member
+from bench.load.memory import private_bytes
+from bench.load.plan import Kind, audio, video
+from bench.load.rooms import Room, certificate_for, join_all, prepare, running_server, socket_url
+from bench.native.build import build
+from bench.native.traffic import Traffic
+from bench.report import describe, faults, write
+from rtp_core.srtp import Profile
+
+_TARGET_KB = 200.0
+_CACHE_INDEX = 1024 * 32  # bytes of one camera's, there from the start
+_CALM_S = 1.0  # for what joins set off
+_MEDIA_S = 2.0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--people", type=int, default=100, help="of each size of room")
+    parser.add_argument("--large", type=int, default=10, help="people of a large room")
+    parser.add_argument("--kbps", type=int, default=300, help="of one camera")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="of the server")
+    parser.add_argument("--json", metavar="FILE")
+    args = parser.parse_args()
+    if args.people % 2 or args.people % args.large or args.large < 3:
+        parser.error("people who fill both rooms of two and large ones")
+    build()
+    namespace.enter()
+    describe()
+    namespace.prepare()
+    rows = measure(args)
+    for row in rows:
+        line = f"{row['what']:>24}  {row['kb']:7.1f} kB"
+        print(line + (f"  (target {row['target']:.0f})" if "target" in row else ""), flush=True)
+    write(args.json, "memory", rows)
+    return 0 if not any(row["faults"] for row in rows) else 1
+
+
+def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
+    media = (audio(), video(args.kbps * 1000))
+    pair, large = Room(2, media), Room(args.large, media)
+    rooms = {
+        "warm": [pair] * 10,
+        "pairs": [pair] * (args.people // 2),
+        "large": [large] * (args.people // args.large),
+    }
+    people = sum(room.size for several in rooms.values() for room in several)
+    with running_server(people, sum(map(len, rooms.values())), args.set) as server, ExitStack() as stack:
+        certificate = certificate_for(Profile.AEAD_AES_128_GCM)
+        members: list[Member] = []
+        held: dict[str, int] = {"start": private_bytes(server.pid)}
+        tag = 0
+        for name, several in rooms.items():
+            members += join_all(stack, socket_url(server), several, certificate, named=name, first_tag=tag)
+            tag = sum(len(one.media) for one in members)
+            for one in members:
+                one.keep_alive()
+            time.sleep(_CALM_S)
+            held[name] = private_bytes(server.pid)
+        found = flow(members)
+        time.sleep(0.2)
+        held["media"] = private_bytes(server.pid)
+    wrong = faults(found)
+    count = args.people
+    in_pair = (held["pairs"] - held["warm"]) / count - _CACHE_INDEX
+    in_large = (held["large"] - held["pairs"]) / count - _CACHE_INDEX
+    consumer = (in_large - in_pair) / (len(media) * (args.large - 2))
+    # Of cameras alone: sound is not kept. Sixteen bytes of header and extension more than the payload each.
+    cached = found["sent_bytes"] * args.kbps / (args.kbps + 32) / len(members)
+    flowing = (held["media"] - held["large"]) / len(members) - cached
+
+    def row(what: str, size: float, **more: Any) -> dict[str, Any]:
+        return {"what": what, "kb": size / 1000, **more, "faults": wrong}
+
+    with_media = in_pair + flowing
+    return [
+        row("server without anybody", held["start"]),
+        row("participant, in two", in_pair),
+        row(f"participant, in {args.large}", in_large),
+        row("consumer", consumer),
+        row("media flowing", flowing),
+        row("retransmission cache", cached + _CACHE_INDEX),
+        row("participant with media", with_media, target=_TARGET_KB, met=with_media / 1000 <= _TARGET_KB),
+    ]
+
+
+def flow(members: list[Member]) -> dict[str, int | float]:
+    tag_of: dict[tuple[str, Kind], int] = {
+        (one.participant_id, kind): tag for one in members for kind, (_, tag) in one.media.items()
+    }
+    for member in members:
+        for lane in (member.sending, member.receiving):
+            if lane is not None:
+                prepare(lane.socket, gro=True, stamps=False)
+    traffic = Traffic([place for member in members for place in member.places(tag_of)])
+    return traffic.run(_MEDIA_S, drain=0.5)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
