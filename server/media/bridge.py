@@ -37,6 +37,7 @@ class Media:
         self.settings = settings
         self.rtp_capabilities = router_capabilities(settings.codecs)
         self.certificate = Certificate.generate(time.time())
+        self.fingerprint = self.certificate.fingerprint("sha-256")
         self.engines = [Engine(settings, index) for index in range(settings.engines)]
         if len(self.engines) > 1:
             Mesh([engine.core for engine in self.engines])

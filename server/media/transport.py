@@ -40,7 +40,7 @@ class Transport:
         self.engine = engine
         self.core = engine.core
         self._media = router.media
-        self.fingerprint: Fingerprint = self._media.certificate.fingerprint("sha-256")
+        self.fingerprint: Fingerprint = self._media.fingerprint
         self.ice = self._fresh_ice()
         self.handle = self.core.add_transport(
             router.handle_on(engine),

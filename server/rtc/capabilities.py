@@ -7,11 +7,13 @@ every consumer gets the media. `payload_map` and `extension_map` lead from the o
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from typing import Final
 
 import msgspec
 
 from server.errors import ConfigError
+from server.rtc.by_id import ById
 from server.rtc.h264 import same_profile
 from server.rtc.parameters import (
     HeaderExtension,
@@ -117,11 +119,17 @@ def router_capabilities(codecs: Sequence[str] = DEFAULT_CODECS) -> RtpCapabiliti
 
 
 def codecs_of(kind: MediaKind, caps: RtpCapabilities) -> list[RtpCodec]:
-    return [codec for codec in caps.codecs if codec.mime_type.startswith(kind + "/")]
+    """Always the same list, which nobody may change."""
+    return _codecs_of(kind, ById(caps))
 
 
 def extensions_of(kind: MediaKind, caps: RtpCapabilities) -> list[HeaderExtension]:
     return [item for item in caps.header_extensions if kind in _EXTENSION_KINDS.get(item.uri, _BOTH)]
+
+
+@lru_cache(maxsize=16)
+def _codecs_of(kind: MediaKind, caps: ById[RtpCapabilities]) -> list[RtpCodec]:
+    return [codec for codec in caps.value.codecs if codec.mime_type.startswith(kind + "/")]
 
 
 def match(offered: RtpCodec, router: RtpCodec) -> bool:

@@ -6,6 +6,8 @@ mean nothing to an SFU and are left out on the way through.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -16,20 +18,20 @@ Setup = Literal["active", "passive", "actpass", "holdconn"]
 RTP_PROTOCOL = "UDP/TLS/RTP/SAVPF"
 
 
-class RtpMap(msgspec.Struct):
+class RtpMap(msgspec.Struct, frozen=True, cache_hash=True):
     payload_type: int
     encoding: str  # "VP8", "opus", "rtx"
     clock_rate: int  # Hz
     channels: int | None = None
 
 
-class Feedback(msgspec.Struct):
+class Feedback(msgspec.Struct, frozen=True, cache_hash=True):
     payload_type: int | None  # None is "*": every payload type of the section
     type: str
     parameter: str = ""
 
 
-class ExtMap(msgspec.Struct):
+class ExtMap(msgspec.Struct, frozen=True, cache_hash=True):
     """A header extension (RFC 8285, section 8)."""
 
     id: int
@@ -91,6 +93,21 @@ class Candidate(msgspec.Struct):
     related_port: int | None = None
 
 
+class CodecDescription(msgspec.Struct, frozen=True, cache_hash=True):
+    """What an m-line says of codecs. Few are different: every client of one kind says the same."""
+
+    kind: str
+    formats: tuple[str, ...]
+    rtpmaps: tuple[RtpMap, ...]
+    fmtps: tuple[tuple[int, tuple[tuple[str, str], ...]], ...]  # by payload type
+    feedback: tuple[Feedback, ...]
+
+    @property
+    def usual(self) -> bool:
+        """Of a length that is worth to be remembered."""
+        return len(self.formats) + len(self.rtpmaps) + len(self.fmtps) + len(self.feedback) <= 512
+
+
 class MediaSection(msgspec.Struct):
     """One m-line with what stands under it. ICE, DTLS and direction are inherited from the session level."""
 
@@ -127,6 +144,13 @@ class MediaSection(msgspec.Struct):
         """Port 0 refuses an m-line, unless it only waits for its bundle (RFC 9143, section 6)."""
         return self.port == 0 and not self.bundle_only
 
+    def codecs(self) -> CodecDescription:
+        """What it says of codecs, as a value."""
+        fmtps = tuple((number, tuple(parameters.items())) for number, parameters in self.fmtps.items())
+        return CodecDescription(
+            self.kind, tuple(self.formats), tuple(self.rtpmaps), fmtps, tuple(self.feedback)
+        )
+
     def lines(self) -> list[str]:
         out = [f"m={self.kind} {self.port} {self.protocol} {' '.join(self.formats)}", "c=IN IP4 0.0.0.0"]
         add = out.append
@@ -157,10 +181,7 @@ class MediaSection(msgspec.Struct):
             if flag:
                 add(f"a={name}")
         out += [_extmap(item) for item in self.extensions]
-        out += [_rtpmap(item) for item in self.rtpmaps]
-        for payload_type, parameters in self.fmtps.items():
-            add(f"a=fmtp:{payload_type} {format_parameters(parameters)}")
-        out += [_feedback(item) for item in self.feedback]
+        out += codec_lines(self.codecs())
         out += [f"a=rid:{item.id} {item.direction} {item.restrictions}".rstrip() for item in self.rids]
         if self.simulcast is not None:
             add(f"a=simulcast:{self.simulcast}")
@@ -186,8 +207,11 @@ class Description(msgspec.Struct):
         """The mids of the first BUNDLE group, the tagged one first."""
         return next((group.mids for group in self.groups if group.semantics == "BUNDLE"), [])
 
-    def to_text(self) -> str:
-        """ValueError if a field would break out of its line, so that nothing can be smuggled in."""
+    def to_text(self, prepared: Sequence[str] | None = None) -> str:
+        """`prepared` are the sections as `section_text` made them; written anew without.
+
+        ValueError if a field would break out of its line, so that nothing can be smuggled in.
+        """
         out = ["v=0", f"o=- {self.session_id} {self.version} IN IP4 127.0.0.1", "s=-", "t=0 0"]
         if self.ice_lite:
             out.append("a=ice-lite")
@@ -196,12 +220,32 @@ class Description(msgspec.Struct):
         out += [f"a=group:{' '.join([group.semantics, *group.mids])}" for group in self.groups]
         if self.extmap_allow_mixed:
             out.append("a=extmap-allow-mixed")
-        for section in self.media:
-            out += section.lines()
-        for line in out:
-            if "\r" in line or "\n" in line or "\0" in line:
-                raise ValueError(f"a line break inside an SDP value: {line!r}")
-        return "\r\n".join(out) + "\r\n"
+        sections = [section_text(section) for section in self.media] if prepared is None else prepared
+        return _joined(out) + "".join(sections)
+
+
+def section_text(section: MediaSection) -> str:
+    """ValueError as of `Description.to_text`."""
+    return _joined(section.lines())
+
+
+def _joined(lines: list[str]) -> str:
+    text = "\r\n".join(lines)
+    breaks = len(lines) - 1
+    if text.count("\n") != breaks or text.count("\r") != breaks or "\0" in text:
+        raise ValueError(f"a line break inside an SDP value: {text!r}")
+    return text + "\r\n"
+
+
+def codec_lines(codecs: CodecDescription) -> list[str]:
+    return list(_codec_lines(codecs) if codecs.usual else _codec_lines.__wrapped__(codecs))
+
+
+@lru_cache(maxsize=256)
+def _codec_lines(codecs: CodecDescription) -> tuple[str, ...]:
+    out = [_rtpmap(item) for item in codecs.rtpmaps]
+    out += [f"a=fmtp:{number} {format_parameters(dict(items))}" for number, items in codecs.fmtps]
+    return (*out, *(_feedback(item) for item in codecs.feedback))
 
 
 def format_parameters(parameters: dict[str, str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 _FORM: Final = re.compile(r"[0-9A-Fa-f]{6}")
@@ -23,6 +24,7 @@ _PROFILES: Final[tuple[tuple[int, str, str], ...]] = (
 )
 
 
+@lru_cache(maxsize=256)
 def profile(profile_level_id: str) -> str | None:
     """The profile's name, or None for one that is malformed or not in the table. "" is the default."""
     text = profile_level_id or _DEFAULT

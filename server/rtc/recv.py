@@ -11,8 +11,8 @@ from typing import Literal
 
 import msgspec
 
-from server.rtc.capabilities import codecs_of, extensions_of, match
-from server.rtc.description import RTP_PROTOCOL, Description, Group, MediaSection, Msid
+from server.rtc.capabilities import codecs_of, extensions_of
+from server.rtc.description import RTP_PROTOCOL, Description, Group, MediaSection, Msid, section_text
 from server.rtc.parameters import (
     DtlsParameters,
     DtlsRole,
@@ -20,13 +20,12 @@ from server.rtc.parameters import (
     IceParameters,
     MediaKind,
     RtpCapabilities,
-    RtpCodec,
 )
 from server.rtc.sdp import parse_untrusted
 from server.rtc.sections import (
     NegotiationError,
+    accepted_payload_types,
     media_section,
-    offered_codecs,
     put_candidates,
     put_ssrcs,
     put_transport,
@@ -58,6 +57,10 @@ class _Slot(msgspec.Struct):
     ssrc: int | None = None
     rtx_ssrc: int | None = None
     cname: str = ""
+    written: tuple[tuple[object, ...], str] | None = None  # what its text says, and the text
+
+    def says(self) -> tuple[object, ...]:
+        return self.state, self.stream_id, self.track_id, self.ssrc, self.rtx_ssrc, self.cname
 
 
 class RecvNegotiation:
@@ -107,16 +110,14 @@ class RecvNegotiation:
         """
         # Never empty: an answer that refuses every m-line is itself refused.
         live = [slot.mid for slot in self._slots if slot.state != "dead"]
-        sections = [self._section(slot, ice, fingerprint) for slot in self._slots]
-        put_candidates(next(section for section in sections if not section.rejected), ice)
+        tag = next(slot for slot in self._slots if slot.state != "dead")
         text = Description(
             session_id=self._session_id,
             version=self._version,
             ice_lite=ice.ice_lite,
             groups=[Group("BUNDLE", live)],
             extmap_allow_mixed=True,
-            media=sections,
-        ).to_text()
+        ).to_text([self._text(slot, ice, fingerprint, tag=slot is tag) for slot in self._slots])
         self._version += 1
         self._offered = [slot.state for slot in self._slots]
         return text
@@ -135,7 +136,7 @@ class RecvNegotiation:
             if section.mid is None and not section.rejected:
                 raise NegotiationError(f"the answer's m-line for mid {slot.mid} has no a=mid")
         bundle = set(answer.bundle)
-        used = [section for section in answer.media if not section.rejected and section.mid in bundle]
+        used = [section for section in answer.media if _in_use(section, bundle)]
         if not used:
             raise NegotiationError("the answer accepts no m-line of the bundle")
         if not all(section.rtcp_mux for section in used):
@@ -154,9 +155,9 @@ class RecvNegotiation:
         accepted: dict[str, set[int]] = {}
         rejected: list[str] = []
         for section, (slot, state) in zip(answer.media, offered, strict=True):
-            in_use = section in used
+            in_use = _in_use(section, bundle)
             if state == "active":
-                payload_types = self._payload_types(section) if in_use else set()
+                payload_types = accepted_payload_types(section, self._caps) if in_use else set()
                 if payload_types:
                     accepted[slot.mid] = payload_types
                 else:
@@ -173,6 +174,16 @@ class RecvNegotiation:
                 return slot
         raise KeyError(mid)
 
+    def _text(self, slot: _Slot, ice: IceParameters, fingerprint: Fingerprint, *, tag: bool) -> str:
+        """Written anew only when something in it has changed: in a large call one of many has."""
+        says = (*slot.says(), ice.username_fragment, fingerprint.value, tag)
+        if slot.written is None or slot.written[0] != says:
+            section = self._section(slot, ice, fingerprint)
+            if tag:
+                put_candidates(section, ice)
+            slot.written = (says, section_text(section))
+        return slot.written[1]
+
     def _section(self, slot: _Slot, ice: IceParameters, fingerprint: Fingerprint) -> MediaSection:
         codecs = codecs_of(slot.kind, self._caps)
         if slot.state == "dead":
@@ -188,25 +199,9 @@ class RecvNegotiation:
                 put_ssrcs(section, slot.ssrc, slot.rtx_ssrc, slot.cname)
         return section
 
-    def _payload_types(self, section: MediaSection) -> set[int]:
-        """The router's payload types that the client accepted under their own numbers, RTX included."""
-        if section.direction not in ("recvonly", "sendrecv"):
-            return set()
-        ours = {codec.payload_type: codec for codec in self._caps.codecs}
-        answered = {codec.payload_type: codec for codec in offered_codecs(section)}
-        media = {
-            number
-            for number, codec in answered.items()
-            if number in ours and (match(codec, ours[number]) or _same_rtx(codec, ours[number]))
-        }
-        # RTX without its codec is of no use.
-        return {
-            number for number in media if not ours[number].is_rtx or ours[number].parameters["apt"] in media
-        }
 
-
-def _same_rtx(a: RtpCodec, b: RtpCodec) -> bool:
-    return a.is_rtx and b.is_rtx and a.parameters.get("apt") == b.parameters.get("apt")
+def _in_use(section: MediaSection, bundle: set[str]) -> bool:
+    return not section.rejected and section.mid in bundle
 
 
 def _role(sections: list[MediaSection]) -> DtlsRole:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Final, get_args
+from functools import lru_cache
+from typing import Any, Final, get_args
 
 from server.errors import ClientError
 from server.rtc.description import (
@@ -34,6 +35,8 @@ MAX_LINE: Final = 4096  # characters
 MAX_SECTIONS: Final = 512
 MAX_FORMATS: Final = 128  # payload types are seven bits
 MAX_GROUP_SSRCS: Final = 16
+_REMEMBERED: Final = 1024  # lines of each kind that describe codecs
+_SHORT: Final = 256  # characters; longer ones are not remembered
 
 _DIRECTIONS: Final = frozenset(get_args(SdpDirection))
 _SETUPS: Final = frozenset(get_args(Setup))
@@ -43,6 +46,7 @@ _ICE_CHARS = re.compile(r"[A-Za-z0-9+/\-=_]{1,256}")  # RFC 8839's ice-char, and
 _HEX_PAIRS = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){15,63}")
 _DECIMAL = re.compile(r"[0-9]{1,20}")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_CONTROL_IN_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)")  # with its line ends
 
 
 class SdpError(ClientError):
@@ -66,7 +70,7 @@ def parse_untrusted(text: str) -> Description:
     lines = text.split("\n")
     if len(lines) > MAX_LINES:
         raise SdpError(0, f"has more than {MAX_LINES} lines")
-    parser = _Parser()
+    parser = _Parser(suspicious=_CONTROL_IN_TEXT.search(text) is not None)
     for number, raw in enumerate(lines, 1):
         line = raw.removesuffix("\r")
         if not line:
@@ -81,8 +85,10 @@ def parse_untrusted(text: str) -> Description:
 
 
 class _Parser:
-    def __init__(self) -> None:
+    def __init__(self, *, suspicious: bool) -> None:
+        """`suspicious`: some line has a control character."""
         self.begun = False
+        self.suspicious = suspicious
         self.description = Description()
         # Session-level attributes that sections inherit are kept in a section of their own.
         self.session = MediaSection("session")
@@ -92,8 +98,11 @@ class _Parser:
     def line(self, line: str) -> None:
         if len(line) > MAX_LINE:
             raise _Bad(f"longer than {MAX_LINE} characters")
-        if _CONTROL.search(line):
+        if self.suspicious and _CONTROL.search(line):
             raise _Bad("contains a control character")
+        if self.section is not None and line.startswith("a="):  # by far the most
+            self._attribute(line[2:])
+            return
         if len(line) < 2 or line[1] != "=":
             raise _Bad("is not of the form x=value")
         kind, value = line[0], line[2:]
@@ -147,17 +156,25 @@ class _Parser:
 
     def _attribute(self, text: str) -> None:
         name, colon, value = text.partition(":")
-        if name in _DIRECTIONS and not colon:
-            section = self.section or self.session
-            section.direction = name  # type: ignore[assignment]  # checked against the Literal's values
-            if self.section is not None:
+        section = self.section
+        if section is not None and name in _REPEATED_ATTRIBUTES:
+            read, field = _REPEATED_ATTRIBUTES[name]
+            # What describes codecs is the same in most m-lines of most clients.
+            item = read(value) if len(value) <= _SHORT else read.__wrapped__(value)
+            getattr(section, field).append(item)
+        elif name == "fmtp" and section is not None:
+            number, parameters = _fmtp(value) if len(value) <= _SHORT else _fmtp.__wrapped__(value)
+            section.fmtps[number] = dict(parameters)
+        elif name in _DIRECTIONS and not colon:
+            (section or self.session).direction = name  # type: ignore[assignment]  # one of the Literal's
+            if section is not None:
                 self.directed.add(len(self.description.media) - 1)
-        elif self.section is None and name in _SESSION_ATTRIBUTES:
+        elif section is None and name in _SESSION_ATTRIBUTES:
             _SESSION_ATTRIBUTES[name](self.description, value)
         elif name in _INHERITED_ATTRIBUTES:
-            _INHERITED_ATTRIBUTES[name](self.section or self.session, value)
-        elif self.section is not None and name in _MEDIA_ATTRIBUTES:
-            _MEDIA_ATTRIBUTES[name](self.section, value)
+            _INHERITED_ATTRIBUTES[name](section or self.session, value)
+        elif section is not None and name in _MEDIA_ATTRIBUTES:
+            _MEDIA_ATTRIBUTES[name](section, value)
 
 
 # ---- values ------------------------------------------------------------------------------------------------
@@ -253,44 +270,46 @@ def _section_ice_options(section: MediaSection, value: str) -> None:
     section.ice_options = [_token(option) for option in value.split()]
 
 
-def _rtpmap(section: MediaSection, value: str) -> None:
+@lru_cache(maxsize=_REMEMBERED)
+def _rtpmap(value: str) -> RtpMap:
     fields = _fields(value, 2, "rtpmap")
     parts = fields[1].split("/")
     if not 2 <= len(parts) <= 3:
         raise _Bad("a=rtpmap needs encoding/clock rate")
     rate = _number(parts[1], 2**32 - 1, "clock rate", 1)
     channels = _number(parts[2], 255, "channels", 1) if len(parts) == 3 else None
-    section.rtpmaps.append(RtpMap(_payload_type(fields[0]), _token(parts[0]), rate, channels))
+    return RtpMap(_payload_type(fields[0]), _token(parts[0]), rate, channels)
 
 
 def _payload_type(text: str) -> int:
     return _number(text, 127, "payload type")
 
 
-def _fmtp(section: MediaSection, value: str) -> None:
+@lru_cache(maxsize=_REMEMBERED)
+def _fmtp(value: str) -> tuple[int, dict[str, str]]:
     payload_type, _, parameters = value.partition(" ")
-    section.fmtps[_payload_type(payload_type)] = parse_parameters(parameters)
+    return _payload_type(payload_type), parse_parameters(parameters)
 
 
-def _rtcp_fb(section: MediaSection, value: str) -> None:
+@lru_cache(maxsize=_REMEMBERED)
+def _rtcp_fb(value: str) -> Feedback:
     fields = _fields(value, 2, "rtcp-fb")
     payload_type = None if fields[0] == "*" else _payload_type(fields[0])
-    section.feedback.append(Feedback(payload_type, _token(fields[1]), " ".join(fields[2:])))
+    return Feedback(payload_type, _token(fields[1]), " ".join(fields[2:]))
 
 
-def _extmap(section: MediaSection, value: str) -> None:
+@lru_cache(maxsize=_REMEMBERED)
+def _extmap(value: str) -> ExtMap:
     fields = _fields(value, 2, "extmap")
     number, slash, direction = fields[0].partition("/")
     if slash and direction not in _DIRECTIONS:
         raise _Bad("a=extmap has an unknown direction")
     # 1 to 255 can be on the wire; 4096 and up are only placeholders in offers (RFC 8285, section 6).
-    section.extensions.append(
-        ExtMap(
-            _number(number, 4351, "extension id", 1),
-            fields[1],
-            direction if slash else None,  # type: ignore[arg-type]  # checked just above
-            " ".join(fields[2:]),
-        )
+    return ExtMap(
+        _number(number, 4351, "extension id", 1),
+        fields[1],
+        direction if slash else None,  # type: ignore[arg-type]  # checked just above
+        " ".join(fields[2:]),
     )
 
 
@@ -371,13 +390,15 @@ _INHERITED_ATTRIBUTES: Final[dict[str, Callable[[MediaSection, str], None]]] = {
     "setup": _setup,
 }
 
+_REPEATED_ATTRIBUTES: Final[dict[str, tuple[Any, str]]] = {
+    "rtpmap": (_rtpmap, "rtpmaps"),
+    "rtcp-fb": (_rtcp_fb, "feedback"),
+    "extmap": (_extmap, "extensions"),
+}
+
 _MEDIA_ATTRIBUTES: Final[dict[str, Callable[[MediaSection, str], None]]] = {
     "mid": _mid,
     "ice-options": _section_ice_options,
-    "rtpmap": _rtpmap,
-    "fmtp": _fmtp,
-    "rtcp-fb": _rtcp_fb,
-    "extmap": _extmap,
     "msid": _msid,
     "ssrc": _ssrc,
     "ssrc-group": _ssrc_group,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from server.errors import ClientError
-from server.rtc.capabilities import TRANSPORT_CC_URI, extensions_of, router_codec
+from server.rtc.by_id import ById
+from server.rtc.capabilities import TRANSPORT_CC_URI, extensions_of, match, router_codec
 from server.rtc.certificate import HASHES
 from server.rtc.description import (
     Candidate,
+    CodecDescription,
     ExtMap,
     Feedback,
     MediaSection,
@@ -31,6 +34,7 @@ from server.rtc.parameters import (
 )
 
 MAX_FINGERPRINTS: Final = 8
+_REMEMBERED: Final = 256
 
 _INTEGER = re.compile(r"0|[1-9][0-9]{0,8}")
 
@@ -47,27 +51,8 @@ class NegotiationError(ClientError):
 
 def offered_codecs(section: MediaSection) -> list[RtpCodec]:
     """The section's codecs in its order of preference. Payload types without an rtpmap are left out."""
-    maps = {item.payload_type: item for item in section.rtpmaps}
-    codecs: list[RtpCodec] = []
-    for text in dict.fromkeys(section.formats):
-        item = maps.get(int(text)) if text.isascii() and text.isdigit() and len(text) <= 3 else None
-        if item is None:
-            continue
-        codecs.append(
-            RtpCodec(
-                mime_type=f"{section.kind}/{item.encoding}",
-                payload_type=item.payload_type,
-                clock_rate=item.clock_rate,
-                channels=item.channels,
-                parameters=_typed(section.fmtps.get(item.payload_type, {})),
-                rtcp_feedback=[
-                    RtcpFeedback(feedback.type, feedback.parameter)
-                    for feedback in section.feedback
-                    if feedback.payload_type in (None, item.payload_type)
-                ],
-            )
-        )
-    return codecs
+    said = section.codecs()
+    return _offered(said) if said.usual else _offered.__wrapped__(said)
 
 
 def common_codecs(section: MediaSection, caps: RtpCapabilities) -> list[RtpCodec]:
@@ -76,8 +61,55 @@ def common_codecs(section: MediaSection, caps: RtpCapabilities) -> list[RtpCodec
     Feedback is what both sides have. Where transport-wide feedback can work, REMB is left out: two
     bandwidth estimators would disagree.
     """
-    offered = offered_codecs(section)
+    said = section.codecs()
     transport_cc = any(item.uri == TRANSPORT_CC_URI for item in section.extensions)
+    find = _common if said.usual else _common.__wrapped__
+    return find(said, transport_cc, ById(caps))
+
+
+def accepted_payload_types(section: MediaSection, caps: RtpCapabilities) -> set[int]:
+    """The router's payload types that the client accepted under their own numbers, RTX included."""
+    if section.direction not in ("recvonly", "sendrecv"):
+        return set()
+    said = section.codecs()
+    find = _accepted if said.usual else _accepted.__wrapped__
+    return set(find(said, ById(caps)))
+
+
+# Clients of one kind say the same of codecs in every m-line: what follows from it is worked out once. The
+# lists are shared, so nobody may change them.
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _offered(said: CodecDescription) -> list[RtpCodec]:
+    maps = {item.payload_type: item for item in said.rtpmaps}
+    fmtps = {number: _typed(parameters) for number, parameters in said.fmtps}
+    codecs: list[RtpCodec] = []
+    for text in dict.fromkeys(said.formats):
+        item = maps.get(int(text)) if text.isascii() and text.isdigit() and len(text) <= 3 else None
+        if item is None:
+            continue
+        codecs.append(
+            RtpCodec(
+                mime_type=f"{said.kind}/{item.encoding}",
+                payload_type=item.payload_type,
+                clock_rate=item.clock_rate,
+                channels=item.channels,
+                parameters=fmtps.get(item.payload_type, {}),
+                rtcp_feedback=[
+                    RtcpFeedback(feedback.type, feedback.parameter)
+                    for feedback in said.feedback
+                    if feedback.payload_type in (None, item.payload_type)
+                ],
+            )
+        )
+    return codecs
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _common(said: CodecDescription, transport_cc: bool, router: ById[RtpCapabilities]) -> list[RtpCodec]:
+    caps = router.value
+    offered = _offered.__wrapped__(said)
     kept: dict[int, RtpCodec] = {}
     for codec in offered:
         target = router_codec(codec, caps)
@@ -102,6 +134,25 @@ def common_codecs(section: MediaSection, caps: RtpCapabilities) -> list[RtpCodec
                 codec.mime_type, codec.payload_type, codec.clock_rate, None, codec.parameters
             )
     return [kept[codec.payload_type] for codec in offered if codec.payload_type in kept]
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _accepted(said: CodecDescription, router: ById[RtpCapabilities]) -> frozenset[int]:
+    ours = {codec.payload_type: codec for codec in router.value.codecs}
+    answered = {codec.payload_type: codec for codec in _offered.__wrapped__(said)}
+    media = {
+        number
+        for number, codec in answered.items()
+        if number in ours and (match(codec, ours[number]) or _same_rtx(codec, ours[number]))
+    }
+    # RTX without its codec is of no use.
+    return frozenset(
+        number for number in media if not ours[number].is_rtx or ours[number].parameters["apt"] in media
+    )
+
+
+def _same_rtx(a: RtpCodec, b: RtpCodec) -> bool:
+    return a.is_rtx and b.is_rtx and a.parameters.get("apt") == b.parameters.get("apt")
 
 
 def common_extensions(section: MediaSection, kind: MediaKind, caps: RtpCapabilities) -> list[HeaderExtension]:
@@ -143,10 +194,10 @@ def remote_fingerprints(sections: Iterable[MediaSection]) -> list[Fingerprint]:
     return usable
 
 
-def _typed(parameters: dict[str, str]) -> dict[str, str | int]:
+def _typed(parameters: tuple[tuple[str, str], ...]) -> dict[str, str | int]:
     return {
         key: int(value) if _INTEGER.fullmatch(value) and key != "profile-level-id" else value
-        for key, value in parameters.items()
+        for key, value in parameters
     }
 
 
@@ -154,21 +205,38 @@ def _typed(parameters: dict[str, str]) -> dict[str, str | int]:
 
 
 def media_section(
-    kind: MediaKind, mid: str, codecs: Iterable[RtpCodec], extensions: Iterable[HeaderExtension]
+    kind: MediaKind, mid: str, codecs: list[RtpCodec], extensions: Iterable[HeaderExtension]
 ) -> MediaSection:
     """A section with its codecs and extensions, as yet without transport and direction."""
-    section = MediaSection(kind, mid=mid, direction="inactive", rtcp_mux=True, rtcp_rsize=True)
-    for codec in codecs:
+    said = _described(kind, ById(codecs))
+    return MediaSection(
+        kind,
+        mid=mid,
+        direction="inactive",
+        rtcp_mux=True,
+        rtcp_rsize=True,
+        formats=list(said.formats),
+        rtpmaps=list(said.rtpmaps),
+        fmtps={number: dict(parameters) for number, parameters in said.fmtps},
+        feedback=list(said.feedback),
+        extensions=[ExtMap(item.id, item.uri) for item in extensions],
+    )
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _described(kind: MediaKind, codecs: ById[list[RtpCodec]]) -> CodecDescription:
+    formats: list[str] = []
+    rtpmaps: list[RtpMap] = []
+    fmtps: list[tuple[int, tuple[tuple[str, str], ...]]] = []
+    feedback: list[Feedback] = []
+    for codec in codecs.value:
         number = codec.payload_type
-        section.formats.append(str(number))
-        section.rtpmaps.append(
-            RtpMap(number, codec.mime_type.partition("/")[2], codec.clock_rate, codec.channels)
-        )
+        formats.append(str(number))
+        rtpmaps.append(RtpMap(number, codec.mime_type.partition("/")[2], codec.clock_rate, codec.channels))
         if codec.parameters:
-            section.fmtps[number] = {key: str(value) for key, value in codec.parameters.items()}
-        section.feedback += [Feedback(number, item.type, item.parameter) for item in codec.rtcp_feedback]
-    section.extensions = [ExtMap(item.id, item.uri) for item in extensions]
-    return section
+            fmtps.append((number, tuple((key, str(value)) for key, value in codec.parameters.items())))
+        feedback += [Feedback(number, item.type, item.parameter) for item in codec.rtcp_feedback]
+    return CodecDescription(kind, tuple(formats), tuple(rtpmaps), tuple(fmtps), tuple(feedback))
 
 
 def rejected_section(kind: str, protocol: str, formats: list[str], mid: str | None) -> MediaSection:

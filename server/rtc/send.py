@@ -77,6 +77,7 @@ class SendNegotiation:
         self._session_id = secrets.randbits(62) if session_id is None else session_id
         self._version = 0
         self._agreed: _Agreed | None = None
+        self._looked_at: tuple[str, Description] | None = None  # by `restarts_ice_untrusted`
 
     def restarts_ice_untrusted(self, offer_sdp: str) -> bool:
         """Whether the offer has a new ufrag, so that the answer needs fresh ICE parameters of our own too.
@@ -84,6 +85,7 @@ class SendNegotiation:
         RFC 8839, section 4.4.1.1.1. Raises SdpError.
         """
         offer = parse_untrusted(offer_sdp)
+        self._looked_at = offer_sdp, offer
         accepted = self._accepted(offer)
         return (
             self._agreed is not None
@@ -96,7 +98,11 @@ class SendNegotiation:
 
         Raises SdpError for text that is no SDP and NegotiationError for an offer that cannot be accepted.
         """
-        offer = parse_untrusted(offer_sdp_untrusted)
+        known, self._looked_at = self._looked_at, None
+        if known is not None and known[0] == offer_sdp_untrusted:
+            offer = known[1]
+        else:
+            offer = parse_untrusted(offer_sdp_untrusted)
         self._check_order(offer)
         accepted = self._accepted(offer)
         if not accepted:

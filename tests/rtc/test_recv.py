@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import structs
 
 from server.rtc.capabilities import can_consume, codecs_of, payload_map, router_capabilities
 from server.rtc.certificate import Certificate
 from server.rtc.description import Description, Msid
 from server.rtc.negotiation import NegotiationError, RecvNegotiation, SendNegotiation
-from server.rtc.parameters import IceParameters
+from server.rtc.parameters import IceCandidate, IceParameters
 from server.rtc.sdp import SdpError, parse_untrusted
 from tests.harness.sdp_client import recv_answer, remote_side
 from tests.rtc.conftest import fixture
@@ -232,9 +235,11 @@ def test_declining_by_direction(connection: Connection) -> None:
 
 def test_payload_types_of_other_meaning_are_not_accepted(connection: Connection) -> None:
     def confuse(description: Description) -> None:
-        for item in description.media[1].rtpmaps:
-            if item.payload_type == 96:
-                item.encoding = "VP9"
+        section = description.media[1]
+        section.rtpmaps = [
+            structs.replace(item, encoding="VP9") if item.payload_type == 96 else item
+            for item in section.rtpmaps
+        ]
 
     connection.add("audio", "ann", 1)
     connection.add("video", "ann", 10)
@@ -322,3 +327,36 @@ def test_an_answer_without_any_m_line_is_refused(connection: Connection) -> None
     with pytest.raises(NegotiationError, match="no m-line"):
         connection.negotiation.accept_untrusted(answer(text, reject=["1"]))
     assert connection.negotiation.accept_untrusted(answer(text)).accepted == {"1": VIDEO}
+
+
+slots = st.lists(
+    st.tuples(st.sampled_from(["add audio", "add video", "remove", "settle", "restart"]), st.integers(0, 5)),
+    max_size=20,
+)
+
+
+@given(slots)
+def test_what_was_written_before_says_the_same_as_when_written_anew(steps: list[tuple[str, int]]) -> None:
+    """An offer keeps the text of m-lines that have not changed."""
+    ices = [
+        IceParameters(f"ufrag{n}", "password-of-some-length", [IceCandidate("1", 9, "192.0.2.1", 5, "udp")])
+        for n in range(2)
+    ]
+    connection = Connection(ices[0], PEER)
+    used: list[str] = []
+    for number, (step, which) in enumerate(steps):
+        if step.startswith("add"):
+            used.append(connection.add(step.removeprefix("add "), "ann", 10 * number + 1))
+        elif step == "remove" and used:
+            connection.negotiation.remove(used.pop(which % len(used)))
+        elif step == "settle":
+            connection.settle()
+        elif step == "restart":
+            connection.ice = ices[which % 2]
+        kept = connection.offer()
+        for slot in connection.negotiation._slots:
+            slot.written = None
+        anew = connection.offer()
+        assert [section.lines() for section in parse_untrusted(kept).media] == [
+            section.lines() for section in parse_untrusted(anew).media
+        ]

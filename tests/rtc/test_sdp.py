@@ -7,6 +7,7 @@ from aiortc import sdp as oracle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from server.rtc import sdp
 from server.rtc.description import (
     Candidate,
     Description,
@@ -278,3 +279,33 @@ def test_nothing_can_be_smuggled_into_a_line() -> None:
 def test_parameters() -> None:
     assert parse_parameters("a=1; b=x=y==;;c ; =no") == {"a": "1", "b": "x=y==", "c": ""}
     assert parse_parameters("111/111") == {"111/111": ""}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_remembered_of_a_line_is_nobodys_to_change(name: str) -> None:
+    before = parse_untrusted(fixture(name)).to_text()
+    changed = parse_untrusted(fixture(name))
+    for section in changed.media:
+        for parameters in section.fmtps.values():
+            parameters["of-another-client"] = "1"
+        section.rtpmaps.clear()
+        section.feedback.clear()
+        section.extensions.clear()
+    assert parse_untrusted(fixture(name)).to_text() == before
+
+
+def test_a_long_line_is_read_but_not_remembered() -> None:
+    long = "x" * 300
+    text = AUDIO + "a=rtpmap:111 opus/48000\r\n" + f"a=fmtp:111 key={long}\r\na=rtcp-fb:111 ack {long}\r\n"
+    remembered = sdp._fmtp.cache_info().currsize, sdp._rtcp_fb.cache_info().currsize
+    section = parse_untrusted(text).media[0]
+    assert section.fmtps == {111: {"key": long}}
+    assert section.feedback == [Feedback(111, "ack", long)]
+    assert (sdp._fmtp.cache_info().currsize, sdp._rtcp_fb.cache_info().currsize) == remembered
+
+
+def test_control_characters_are_refused_where_they_stand() -> None:
+    for bad in ("\x00", "\x0b", "\r", "\x7f"):
+        with pytest.raises(SdpError) as caught:
+            parse_untrusted(AUDIO + f"a=rtpmap:111 op{bad}us/48000\r\n")
+        assert (caught.value.line, caught.value.reason) == (6, "contains a control character")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from msgspec import structs
 
 from server.rtc.capabilities import extension_map, payload_map, router_capabilities
 from server.rtc.certificate import Certificate
@@ -226,8 +227,10 @@ def test_extensions_beyond_the_one_byte_form_need_leave(answer: Answer) -> None:
         description.extmap_allow_mixed = False
         for section in description.media:
             section.extmap_allow_mixed = False
-            for item in section.extensions:
-                item.id = 200 if "sdes:mid" in item.uri else item.id
+            section.extensions = [
+                structs.replace(item, id=200) if "sdes:mid" in item.uri else item
+                for item in section.extensions
+            ]
 
     result = answer(changed(big_id))
     assert all(item.id != 200 for item in result.media[0].rtp.header_extensions)
