@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -98,14 +99,15 @@ class ServerProcess:
 
 
 def free_port(kind: int) -> int:
-    """A port that is free for both UDP and TCP at this moment."""
+    """A port that is free for both UDP and TCP at this moment, and that the kernel gives to nobody by itself:
+    a server that is started again finds it free."""
     while True:
+        port = random.randrange(12_000, 32_000)  # ephemeral ones begin at 32768
         with socket.socket(socket.AF_INET, kind) as first:
-            first.bind(("0.0.0.0", 0))
-            port: int = first.getsockname()[1]
             other = socket.SOCK_DGRAM if kind == socket.SOCK_STREAM else socket.SOCK_STREAM
             with socket.socket(socket.AF_INET, other) as second:
                 try:
+                    first.bind(("0.0.0.0", port))
                     second.bind(("0.0.0.0", port))
                 except OSError:
                     continue
