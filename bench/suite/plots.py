@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import LogLocator
 
 from bench.suite.questions import Plot, Question
 from bench.suite.results import Row, Run
@@ -17,10 +18,10 @@ _INK, _GRID = "#24292f", "#d0d7de"
 
 
 def drawings(question: Question, run: Run) -> Iterator[tuple[str, str]]:
-    """(title, SVG) of each plot that has at least two points on a line, or two lines."""
+    """(title, SVG) of each plot in which a line has at least two points."""
     for plot in question.plots:
         lines = series(plot, run.rows(question.name))
-        if lines and (len(lines) > 1 or len(next(iter(lines.values()))) > 1):
+        if any(len(points) > 1 for points in lines.values()):
             yield plot.title, _draw(plot, lines)
 
 
@@ -66,11 +67,11 @@ def _draw(plot: Plot, lines: dict[tuple[str, str], list[tuple[float, float]]]) -
     axes.minorticks_off()
     if plot.y_log:
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_minor_formatter(lambda value, _: "")
     else:
         axes.set_ylim(bottom=0)
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
     axes.set_xlabel(plot.x_unit, color=_INK)
     axes.set_ylabel(plot.unit, color=_INK)
     axes.grid(True, color=_GRID, linewidth=0.6)
