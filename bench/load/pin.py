@@ -6,15 +6,23 @@ With one core there is nothing to part.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from bench.load.cpu import thread_times
 
 _CORES = sorted(os.sched_getaffinity(0))
 
 
-def pin_here() -> None:
-    """The calling thread, and the threads and processes that it begins from now on: off the media's core."""
+@contextmanager
+def apart() -> Iterator[None]:
+    """The calling thread, and the threads and processes that it begins meanwhile: off the media's core."""
+    before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, _CORES[1:] or _CORES)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def pin_media(thread: int = 0) -> None:

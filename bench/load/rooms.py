@@ -7,6 +7,8 @@ import os
 import resource
 import secrets
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -18,7 +20,7 @@ from pathlib import Path
 from bench.load import namespace
 from bench.load.cpu import spent, thread_times
 from bench.load.member import Member, ssrc_of
-from bench.load.pin import pin_here, pin_media, pin_server
+from bench.load.pin import apart, pin_media, pin_server
 from bench.load.plan import Kind, Media, Place, Receiving, Sending
 from bench.load.stage import ENGINE_THREAD, Server, Spent
 from bench.native.bare import Bare
@@ -82,10 +84,9 @@ def spending(
 @contextmanager
 def running_server(people: int, rooms: int, settings: list[str]) -> Iterator[Server]:
     """A server that takes so many, its media thread on a core of its own."""
-    pin_here()
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))  # three sockets of each person
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+    with apart(), tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         os.chmod(name, 0o755)
         arguments = ["--announce", namespace.SERVER, "--log-level", "warning"]
         for one in (
@@ -104,7 +105,10 @@ def running_server(people: int, rooms: int, settings: list[str]) -> Iterator[Ser
             pin_server(server.pid, ENGINE_THREAD)
             yield server
         finally:
-            server.stop()
+            try:
+                server.stop()
+            except subprocess.TimeoutExpired:
+                print("the server did not stop in time and was killed", file=sys.stderr)
 
 
 def socket_url(server: Server) -> str:
@@ -221,8 +225,7 @@ def _socket(stack: ExitStack, address: str) -> socket.socket:
 def bare_rooms(rooms: list[Room], *, gso: bool, stamps: bool = False) -> Iterator[tuple[Traffic, Bare]]:
     """The same people around the bare loop, which runs until the end of the block."""
     profile = Profile.AEAD_AES_128_GCM
-    pin_here()
-    with ExitStack() as stack:
+    with apart(), ExitStack() as stack:
         server = _socket(stack, namespace.SERVER)
         prepare(server, gro=gso, stamps=False)
         server.setsockopt(socket.SOL_SOCKET, 32, _BUFFER)  # SO_SNDBUFFORCE is 32

@@ -21,6 +21,7 @@ import trio
 
 from bench.load import namespace
 from bench.load.cpu import spent, thread_times
+from bench.load.pin import apart, pin_media, pin_server
 from bench.load.tandem import MID, MID_EXTENSION, PAYLOAD_TYPE, SSRC, TWCC_EXTENSION, Call
 from bench.native.bare import Bare
 from bench.native.driver import Driver
@@ -48,7 +49,7 @@ def bare_stage(receivers: int, sinks: int, *, gso: bool, stamps: bool) -> Iterat
     """The loop's thread runs until the end of the block; its CPU time is known afterwards."""
     up = secrets.token_bytes(28)
     keys = [secrets.token_bytes(28) for _ in range(receivers + sinks)]
-    with ExitStack() as stack:
+    with apart(), ExitStack() as stack:
         server, sender = _socket(stack, namespace.SERVER), _socket(stack, namespace.WITNESS)
         listening = [_socket(stack, namespace.WITNESS) for _ in range(receivers)]
         server.setsockopt(_SOL_UDP, _UDP_GRO, int(gso))
@@ -87,7 +88,12 @@ def bare_stage(receivers: int, sinks: int, *, gso: bool, stamps: bool) -> Iterat
             twcc_id=2,
             ssrc=_BARE_SSRC,
         )
-        thread = threading.Thread(target=loop.run)
+
+        def run() -> None:
+            pin_media()
+            loop.run()
+
+        thread = threading.Thread(target=run)
         thread.start()
         try:
             yield driver, loop
@@ -163,7 +169,7 @@ async def tandem_stage(
 ) -> AsyncIterator[Stage]:
     """A call with everybody connected, and media that has flowed to all of them."""
     count = receivers + sinks
-    with tempfile.TemporaryDirectory() as name:
+    with apart(), tempfile.TemporaryDirectory() as name:
         os.chmod(name, 0o755)
         arguments = ["--announce", namespace.SERVER, "--log-level", "warning"]
         for one in (
@@ -176,6 +182,7 @@ async def tandem_stage(
         server = Server(Path(name) / "data", *arguments)
         await trio.to_thread.run_sync(server.start)
         try:
+            pin_server(server.pid, ENGINE_THREAD)
             async with Call(server.url, "bench") as call:
                 await call.publish(namespace.WITNESS)
                 for _ in range(receivers):
