@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 from array import array
+from functools import partial
 from typing import Any
 
 import trio
@@ -115,7 +116,7 @@ async def tandem(
             show(rows[-1])
             os.kill(stage.server.pid, signal.SIGUSR1)
             await trio.to_thread.run_sync(stage.server.must_be_silent)
-            blocked = await trio.to_thread.run_sync(lambda how=how: stage.driver.run(1.5, **how))
+            blocked = await trio.to_thread.run_sync(partial(stage.driver.run, 1.5, **how))
             rows.append(_row("tandem, blocked", count, packets, load, blocked, stage.driver.latencies()))
             show(rows[-1])
             await trio.sleep(0.5)

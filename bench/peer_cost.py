@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +89,8 @@ async def _measure(
     rows = []
     for fps in rates:
         before, began = thread_times(pid), time.monotonic()
-        found = await trio.to_thread.run_sync(
-            lambda fps=fps: driver.run(seconds, packets=PACKETS, payload=PAYLOAD, fps=fps)
-        )
+        paced = partial(driver.run, seconds, packets=PACKETS, payload=PAYLOAD, fps=fps)
+        found = await trio.to_thread.run_sync(paced)
         ns, took = spent(before, thread_times(pid), ""), time.monotonic() - began
         latencies, forwarded = driver.latencies(), max(1, int(found["received"]))
         points = {

@@ -195,10 +195,11 @@ async def tandem_stage(
                 source = call.publisher.endpoint
                 assert source.pair is not None
                 listening = []
-                for one in call.subscribers[:receivers]:
-                    assert one.endpoint.pair is not None
-                    one.endpoint.listen(gro=not stamps, stamps=stamps)
-                    listening.append((one.endpoint.socket.fileno(), one.endpoint.pair))
+                for subscriber in call.subscribers[:receivers]:
+                    endpoint = subscriber.endpoint
+                    assert endpoint.pair is not None
+                    endpoint.listen(gro=not stamps, stamps=stamps)
+                    listening.append((endpoint.socket.fileno(), endpoint.pair))
                 driver = Driver(
                     source.socket.fileno(),
                     source.pair,

@@ -33,7 +33,7 @@ class Relay:
             await connection.setRemoteDescription(RTCSessionDescription(request["sdp"], "offer"))
             await connection.setLocalDescription(await connection.createAnswer())
             transport = connection.getTransceivers()[0].receiver.transport
-            transport._handle_rtp_data = self._forward
+            setattr(transport, "_handle_rtp_data", self._forward)  # noqa: B010 - no hook is public
             await _say(writer, connection)
         else:
             connection.addTransceiver("video", direction="sendonly")
