@@ -116,7 +116,8 @@ async def tandem(
             show(rows[-1])
             os.kill(stage.server.pid, signal.SIGUSR1)
             await trio.to_thread.run_sync(stage.server.must_be_silent)
-            blocked = await trio.to_thread.run_sync(partial(stage.driver.run, 1.5, **how))
+            again = partial(stage.driver.run, 1.5, **how)  # type: ignore[arg-type]
+            blocked = await trio.to_thread.run_sync(again)
             rows.append(_row("tandem, blocked", count, packets, load, blocked, stage.driver.latencies()))
             show(rows[-1])
             await trio.sleep(0.5)
