@@ -1,9 +1,11 @@
 /** The call: tiles, the bar above, the buttons below, and the keys. */
 import { Chat } from "./chat.js";
 import { banner } from "./banners.js";
+import { Captions } from "./captions.js";
 import { DeviceFields, openDevices } from "./devices.js";
 import { announce, byId, setText } from "./dom.js";
 import { toggleButton } from "./lobby.js";
+import { Speech } from "./speech.js";
 
 const MODE_TITLES = {
   p2p: "Direct: sound and picture go straight to the other person",
@@ -29,19 +31,29 @@ export class CallView {
       onlayout: () => tiles.arrange(),
     });
     this.fields = new DeviceFields(byId("devices-fields"), client, renderer);
+    this.captions = new Captions({ nameOf: (id) => client.people().find((one) => one.participantId === id)?.name });
+    this.speech = new Speech({
+      client,
+      container: byId("devices-dialog"),
+      onproblem: (text) => banner("speech", { text, tone: "warn", forMs: 8_000 }),
+    });
     const { media } = client;
     const actions = {
       mic: () => client.setMicrophone(!media.on.microphone),
       cam: () => client.setCamera(!media.on.camera),
       share: () => media.canShareScreen && client.setScreen(!media.on.screen),
       "chat-toggle": () => this.chat.toggle(),
+      "captions-toggle": () => this.captions.toggle(),
       "devices-toggle": () => openDevices(this.fields),
       leave: onleave,
       "copy-link": () => this.#copyLink(),
     };
     for (const [id, action] of Object.entries(actions)) byId(id).onclick = action;
     byId("share").hidden = !media.canShareScreen;
-    this.#wireKeys({ m: actions.mic, v: actions.cam, s: actions.share, c: actions["chat-toggle"], l: actions.leave });
+    this.#wireKeys({
+      m: actions.mic, v: actions.cam, s: actions.share, c: actions["chat-toggle"], t: actions["captions-toggle"],
+      l: actions.leave,
+    });
   }
 
   open() {
@@ -54,6 +66,8 @@ export class CallView {
     clearInterval(this.#timer);
     byId("devices-dialog").close();
     this.chat.clear();
+    this.captions.clear();
+    this.speech.stop();
     this.#tiles.clear();
   }
 
@@ -75,6 +89,8 @@ export class CallView {
     byId("share").setAttribute("aria-pressed", String(media.on.screen));
     byId("share").setAttribute("aria-label", media.on.screen ? "Stop sharing your screen" : "Share your screen");
     byId("share").classList.toggle("active", media.on.screen);
+    this.captions.render(call.captions === "store");
+    this.speech.render();
     this.#renderTimer();
   }
 

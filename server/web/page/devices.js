@@ -63,6 +63,8 @@ export function wireDialogs() {
     button.onclick = () => button.closest("dialog").close();
   }
   for (const dialog of document.querySelectorAll("dialog.sheet")) {
-    dialog.onclick = (event) => event.target === dialog && dialog.close(); // a click beside it
+    dialog.onclick = (event) => {
+      if (event.target === dialog) dialog.close(); // a click beside it
+    };
   }
 }

@@ -159,6 +159,7 @@ client.addEventListener("chat", ({ detail }) => {
   callView.chat.add(detail, mine);
   if (!mine) announce(`${detail.name || "Guest"}: ${detail.text}`);
 });
+client.addEventListener("caption", ({ detail }) => callView.captions.add(detail));
 client.addEventListener("incoming", ({ detail }) => ring.show(detail));
 client.addEventListener("cancelled", ({ detail }) => ring.hide(detail.callId));
 client.addEventListener("ended", ({ detail }) => {

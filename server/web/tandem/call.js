@@ -165,6 +165,7 @@ export class Call {
     this.callType = state.callType;
     this.media = state.media;
     this.policy = state.policy;
+    this.captions = state.captions ?? "off";
     this.startedAt = state.startedAt;
     const present = new Set(state.participants.map((info) => info.participantId));
     for (const id of [...this.remotes.keys()]) if (!present.has(id)) this.#remove(id);

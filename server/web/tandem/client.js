@@ -3,7 +3,8 @@
  * as plain data. docs/client.md shows how to use it; it needs no page.
  *
  * Events: `change` (anything that a user could see; coalesced), `connection` {state}, `incoming` {call}, `cancelled`
- * {callId, reason}, `chat` {participantId, name, text, at}, `ended` {reason, status}, `replaced`, `blocked` {media |
+ * {callId, reason}, `chat` {participantId, name, text, at}, `caption` {participantId, segmentId, text, isFinal,
+ * language, …}, `ended` {reason, status}, `replaced`, `blocked` {media |
  * null}, `problem` {error}, `switched` {record}, `measured` {epoch, participantId, maxVideoGapMs, maxAudioGapMs}.
  */
 import { Call } from "./call.js";
@@ -125,6 +126,14 @@ export class Tandem extends EventTarget {
     return this.#session.request("chat.send", { text }, { once: true });
   }
 
+  /**
+   * What this client's user is saying, for the others to read. Again with the same segmentId it replaces what was sent
+   * before; `isFinal` ends the segment. Its text is whole each time.
+   */
+  sendCaption(text, { segmentId, isFinal = false, ...more }) {
+    return this.#session.request("caption.send", { segmentId, text, isFinal, ...more }, { once: !isFinal });
+  }
+
   /** Asks for "p2p" or "sfu". */
   requestMode(mode) {
     return this.#request("mode.request", { mode });
@@ -167,6 +176,7 @@ export class Tandem extends EventTarget {
       mode: call?.epochs.mode ?? null,
       epoch: call?.epochs.epoch ?? 0,
       pendingEpoch: call?.epochs.pending?.epoch ?? null,
+      captions: call?.captions ?? null,
       participants: call ? [this.#selfState(), ...[...call.remotes.values()].map((one) => this.#remoteState(one))] : [],
       switches: (call?.switches ?? []).map(({ callId, ...record }) => record),
       sfu: { send: call?.send.state ?? null, recv: call?.receive.state ?? null, protocol: call?.protocol ?? null },
@@ -327,6 +337,7 @@ export class Tandem extends EventTarget {
     if (method === "call.incoming") this.#emit("incoming", params);
     else if (method === "call.cancelled") this.#emit("cancelled", params);
     else if (method === "chat.message") this.#emit("chat", params);
+    else if (method === "call.caption") this.#emit("caption", params);
     else if (method === "call.ended" && params.callId === this.call?.id) this.#over(params);
     else if (method === "call.replaced" && params.callId === this.call?.id) {
       this.#rejoin = null;
