@@ -12,16 +12,14 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from server.rest.paging import PATTERN
 from server.session.settings import Policy
 from server.signaling.messages import CallStatusName, CallTypeName, Mode, RoomId
 
 # `$` would let a last line feed pass; the OpenAPI document says `$`, which there means the very end.
 Plain = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
 When = Annotated[datetime, Meta(tz=True, description="RFC 3339, with a zone")]
-Cursor = Annotated[
-    str,
-    Meta(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9_-]+\Z", description="`nextCursor` of a page"),
-]
+Cursor = Annotated[str, Meta(max_length=220, pattern=PATTERN, description="`nextCursor` of a page")]
 Limit = Annotated[int, Meta(ge=1, le=100, description="of one page")]
 # `server_…` is the server's own word for ends of its own.
 Reason = Annotated[
@@ -33,7 +31,7 @@ Reason = Annotated[
     ),
 ]
 WaitS = Annotated[float, Meta(ge=1, le=86_400, description="seconds that it waits for its people")]
-TtlS = Annotated[int, Meta(ge=60, le=604_800, description="seconds")]
+TtlS = Annotated[float, Meta(ge=60, le=604_800, description="seconds")]
 
 
 class Asked(msgspec.Struct, rename="camel", frozen=True, kw_only=True, forbid_unknown_fields=True):

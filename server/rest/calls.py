@@ -41,7 +41,7 @@ async def list_active_sfu_calls(desk: Desk, ask: Ask) -> shapes.CallPage:
 async def page_of_calls(desk: Desk, ask: Ask, wanted: CallFilter) -> shapes.CallPage:
     """Those that the query asks for, of those that are `wanted`."""
     query: asked.Paged = ask.query
-    after = paging.decode_untrusted(query.cursor) if query.cursor else None
+    after = paging.decode(query.cursor) if query.cursor else None
     filters = [wanted, ask.within]
     if isinstance(query, asked.Filtered):
         filters.append(
@@ -139,7 +139,7 @@ async def end_call(desk: Desk, ask: Ask) -> shapes.CallEnded:
 async def list_participants(desk: Desk, ask: Ask) -> shapes.ParticipantPage:
     path: asked.OfCall = ask.path
     query: asked.Paged = ask.query
-    after = paging.decode_untrusted(query.cursor) if query.cursor else None
+    after = paging.decode(query.cursor) if query.cursor else None
     rows = await desk.records.participants(
         CallFilter(call_id=path.call_id), ask.within, limit=query.limit + 1, after=after
     )

@@ -67,7 +67,7 @@ async def transcriptions_of_call(desk: Desk, ask: Ask) -> shapes.TranscriptionPa
         *_this(ask),
         language=query.language or None,
         limit=query.limit + 1,
-        after=paging.decode_untrusted(query.cursor) if query.cursor else None,
+        after=paging.decode(query.cursor) if query.cursor else None,
     )
     if rows is None:
         raise no_call()

@@ -38,6 +38,7 @@ class Participant(Shape, frozen=True, kw_only=True):
     """One person in one call; either `user` or `anonymousUser`, or neither once erased."""
 
     id: str
+    display_name: str | None  # as this person was called in this call
     role: str
     status: str  # connecting, connected, reconnecting, left
     joined_at: datetime
