@@ -254,7 +254,7 @@ async def call_history(
 
 
 async def calls_of_user(
-    connection: Connection, user_id: str, *, limit: int = 50, offset: int = 0
+    connection: Connection, user_id: str, *, limit: int = 20, offset: int = 0
 ) -> list[dict[str, Any]]:
     """The calls that a user took part in, latest joining first, with participants and users."""
     rows = await connection.fetch(
