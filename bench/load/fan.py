@@ -6,6 +6,7 @@ pace that is asked for.
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,8 +21,6 @@ from bench.native.driver import Driver
 from rtp_core.srtp import Profile
 from tests.harness.sdp_client import MID_ID, TRANSPORT_CC_ID, VP8
 
-_KEEP_ALIVE_S = 4.0
-
 
 @dataclass
 class Fan:
@@ -29,22 +28,40 @@ class Fan:
     members: list[Member]  # the camera first, then the receivers in order
     driver: Driver
     idle: list[Member]  # of other rooms
-    kept_alive: float = 0.0
+    sinks: int  # how many of the last receivers
 
     def run(self, seconds: float, **how: float) -> tuple[dict[str, float], Spent]:
-        """Driver.run, and what it made the server spend. What the sinks are sent is dropped."""
+        """Driver.run, and what it made the server spend. What the sinks are sent is dropped.
+
+        RuntimeError if it is not: then the server paid for receiving too.
+        """
         self.keep_alive()
         time.sleep(0.3)  # the answers find their way before the sink opens
+        _media_at(self.members[-1])
         namespace.sink(True)
         try:
             return spending(self.server, lambda: self.driver.run(seconds, **how))  # type: ignore[arg-type]
         finally:
             namespace.sink(False)
+            if self.sinks and _media_at(self.members[-1]):
+                raise RuntimeError("what was sent into the sink has arrived")
             self.keep_alive()
 
     def keep_alive(self) -> None:
         for one in [*self.members, *self.idle]:
             one.keep_alive()
+
+
+def _media_at(one: Member) -> int:
+    """RTP packets that wait at its receiving socket; they are taken away, as is everything else."""
+    assert one.receiving is not None
+    found = 0
+    while True:
+        try:
+            data = one.receiving.socket.recv(2048, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return found
+        found += data[0] >= 128 and not 192 <= data[1] <= 223
 
 
 @contextmanager
@@ -84,7 +101,7 @@ def fan_stage(
             camera.socket.fileno(), camera.pair, listening, payload_type=VP8, mid_id=MID_ID, mid=b"1",
             twcc_id=TRANSPORT_CC_ID, ssrc=ssrc_of(0),
         )  # fmt: skip
-        fan = Fan(server, members, driver, silent)
+        fan = Fan(server, members, driver, silent, sinks)
         fan.keep_alive()
         driver.run(0.5, packets=1, payload=200, fps=50)
         yield fan

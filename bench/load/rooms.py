@@ -169,7 +169,9 @@ def join_all(
         here: list[Member] = []
         for place in range(room.size):
             media = list(room.media) if place < room.senders else []
-            member = stack.enter_context(Member(url, certificate, media, list(range(tag, tag + len(media)))))
+            member = stack.enter_context(
+                Member(url, certificate, media, list(range(tag, tag + len(media))), address_of(place))
+            )
             tag += len(media)
             member.enter(f"{named}-{number}", f"member-{place}")
             here.append(member)
