@@ -14,6 +14,9 @@ cdef extern from "unistd.h" nogil:
     ssize_t c_write "write"(int fd, const void* data, size_t size)
     ssize_t c_read "read"(int fd, void* data, size_t size)
 
+cdef extern from "sched.h" nogil:
+    int sched_yield()
+
 
 cdef int ring_init(Ring* ring, uint32_t slots, uint32_t slot_size) noexcept nogil:
     """`slots` is rounded up to a power of two. 0, or -1 when there is no memory."""
@@ -90,7 +93,7 @@ cdef void bell_answer(Bell* bell) noexcept nogil:
 
 
 cdef class ByteRing:
-    """Owner of a ring of short byte strings: how tests (and only they) reach the functions above."""
+    """Owner of a ring of short byte strings or of numbers: how tests (and only they) reach the functions above."""
 
     cdef Ring ring
 
@@ -109,12 +112,12 @@ cdef class ByteRing:
     def dropped(self) -> int:
         return self.ring.dropped
 
-    def push(self, bytes data) -> bool:
-        """False when the ring is full (and one more is counted as dropped)."""
+    def push(self, bytes data, uint64_t limit=0) -> bool:
+        """False when the ring is full, or has `limit` in use (and one more is counted as dropped)."""
         cdef uint32_t size = len(data)
         if size > self.ring.slot_size - 2:
             raise ValueError("larger than a slot")
-        cdef uint8_t* slot = ring_claim(&self.ring)
+        cdef uint8_t* slot = ring_claim_below(&self.ring, limit) if limit else ring_claim(&self.ring)
         if slot == NULL:
             return False
         slot[0] = size >> 8
@@ -131,3 +134,50 @@ cdef class ByteRing:
         data = (<char*>slot)[2 : 2 + (slot[0] << 8 | slot[1])]
         ring_release(&self.ring)
         return data
+
+    def write_numbers(self, uint64_t count, uint64_t limit=0) -> int:
+        """0 to `count` - 1, each all over its slot, while others hold the GIL. How often there was no room.
+
+        With a `limit` only while fewer slots are in use.
+        """
+        cdef uint64_t number = 0
+        cdef uint64_t before = self.ring.dropped
+        cdef uint32_t i
+        cdef uint64_t* slot
+        if limit == 0:
+            limit = <uint64_t>self.ring.mask + 1
+        with nogil:
+            while number < count:
+                slot = <uint64_t*>ring_claim_below(&self.ring, limit)
+                if slot == NULL:
+                    sched_yield()
+                    continue
+                for i in range(self.ring.slot_size >> 3):
+                    slot[i] = number
+                ring_publish(&self.ring)
+                number += 1
+        return self.ring.dropped - before
+
+    def read_numbers(self, uint64_t count, uint64_t batch=1) -> int:
+        """Up to `batch` slots at once, released together. How many words were not what was written."""
+        cdef uint64_t number = 0
+        cdef uint64_t wrong = 0
+        cdef uint64_t got
+        cdef uint32_t i
+        cdef uint64_t* slot
+        with nogil:
+            while number < count:
+                got = 0
+                while got < batch:
+                    slot = <uint64_t*>ring_peek_at(&self.ring, got)
+                    if slot == NULL:
+                        break
+                    for i in range(self.ring.slot_size >> 3):
+                        wrong += slot[i] != number
+                    number += 1
+                    got += 1
+                if got:
+                    ring_release_many(&self.ring, got)
+                else:
+                    sched_yield()
+        return wrong

@@ -24,7 +24,7 @@ def home_of_room(engines: Sequence[E]) -> E:
 def engine_for(
     direction: Direction, home: E, engines: Sequence[E], *, consumers: int, spread_above: int
 ) -> E:
-    """Where a room's next transport goes, which has `consumers` at its home.
+    """Where the next transport of a room with so many consumers at its home goes.
 
     Senders stay at home, so that one engine decides who speaks. Receivers of a room that has grown large go
     where there is least to do: packets cross once per engine, not once per receiver.

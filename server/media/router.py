@@ -28,7 +28,8 @@ class Router:
         self.id = cuid()
         self.media = media
         self.home = home
-        self.consumers_at_home = 0
+        self.producers = 0
+        self.receivers_at_home = 0
         self.rtp_capabilities = media.rtp_capabilities
         self.closed = False
         self._listener = listener
@@ -48,6 +49,7 @@ class Router:
         engine = self.media.engine_for(self, direction)
         transport = Transport(self, engine, direction)
         self._transports.add(transport)
+        self.receivers_at_home += direction == "recv" and engine is self.home
         engine.objects[transport.handle] = transport
         return transport
 
@@ -64,6 +66,7 @@ class Router:
     def forget(self, transport: Transport) -> None:
         """It has closed itself."""
         self._transports.discard(transport)
+        self.receivers_at_home -= transport.direction == "recv" and transport.engine is self.home
 
     def tell(self, call: Callable[[RouterListener], None]) -> None:
         """A listener's mistake is logged and costs nobody else anything."""

@@ -209,9 +209,7 @@ class Consumer(_Stream):
         self.ssrc = ssrc
         self.rtx_ssrc = rtx_ssrc
         self._mirror = producer.mirrors.get(transport.engine.index)
-        if self._mirror is None:
-            transport.router.consumers_at_home += 1
-        else:
+        if self._mirror is not None:
             self._mirror.add(self)
 
     def _paused(self) -> None:
@@ -220,8 +218,6 @@ class Consumer(_Stream):
 
     def _detach(self) -> None:
         self._source.consumers.discard(self)
-        if self._mirror is None:
-            self.transport.router.consumers_at_home -= 1
-        else:
+        if self._mirror is not None:
             self._mirror.discard(self)
         self.transport.forget(self)

@@ -108,6 +108,7 @@ class Transport:
         )
         producer = Producer(self, handle, kind=kind, source=source, rtp=rtp, payloads=payloads)
         self._producers[handle] = producer
+        self.router.producers += 1
         self.engine.objects[handle] = producer
         return producer
 
@@ -199,7 +200,11 @@ class Transport:
 
     def forget(self, stream: Producer | Consumer) -> None:
         """It has closed itself."""
-        (self._producers if isinstance(stream, Producer) else self._consumers).pop(stream.handle, None)
+        if isinstance(stream, Producer):
+            self.router.producers -= 1
+            del self._producers[stream.handle]
+        else:
+            del self._consumers[stream.handle]
         self.engine.objects.pop(stream.handle, None)
 
     # ---- inside ---------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 import trio
 
 from server.media.bridge import Media
@@ -101,8 +102,10 @@ async def _hold(peer: RtcPeer, *, task_status: trio.TaskStatus[None]) -> None:
 
 
 @asynccontextmanager
-async def open_house(settings: CallSettings) -> AsyncIterator[tuple[House, trio.Nursery]]:
-    media = Media(MediaSettings(addresses=("127.0.0.1",), announce=("127.0.0.1",)))
+async def open_house(settings: CallSettings, engines: int = 1) -> AsyncIterator[tuple[House, trio.Nursery]]:
+    media = Media(
+        MediaSettings(addresses=("127.0.0.1",), announce=("127.0.0.1",), engines=engines, spread_above=0)
+    )
     async with trio.open_nursery() as nursery:
         await nursery.start(media.run)
         house = House(settings)
@@ -115,8 +118,10 @@ async def open_house(settings: CallSettings) -> AsyncIterator[tuple[House, trio.
         nursery.cancel_scope.cancel()
 
 
-async def test_three_hear_each_other_through_the_sfu() -> None:
-    async with open_house(CallSettings(linger_s=0.05, back_to_p2p_delay_s=0.05)) as (house, nursery):
+@pytest.mark.parametrize("engines", [1, 2])
+async def test_three_hear_each_other_through_the_sfu(engines: int) -> None:
+    settings = CallSettings(linger_s=0.05, back_to_p2p_delay_s=0.05)
+    async with open_house(settings, engines) as (house, nursery):
         ann, bob, cid = callers = [Caller(house.client(name), nursery) for name in ("ann", "bob", "cid")]
         for one in (ann, bob):
             await one.enter()

@@ -68,3 +68,34 @@ def test_two_threads_keep_the_order() -> None:
             got += 1
     writer.join()
     sys.setswitchinterval(interval)
+
+
+@pytest.mark.parametrize(
+    ("slots", "slot_size", "limit", "batch"),
+    [(1, 8, 0, 1), (2, 8, 0, 2), (16, 2048, 0, 16), (16, 64, 12, 5), (1024, 2120, 0, 64)],
+)
+def test_two_threads_without_the_gil_see_whole_slots(
+    slots: int, slot_size: int, limit: int, batch: int
+) -> None:
+    """They run at the same time: an order that is too weak shows as a word that is not the slot's number."""
+    ring = ByteRing(slots, slot_size)
+    total = 2_000 * max(2, slots.bit_length()) + 7
+    writer = threading.Thread(target=ring.write_numbers, args=(total, limit))
+    writer.start()
+    assert ring.read_numbers(total, batch) == 0
+    writer.join()
+    assert ring.used == 0
+
+
+def test_a_limit_leaves_room_for_others() -> None:
+    ring = ByteRing(16, 16)
+    assert [ring.push(b"video", 12) for _ in range(13)] == [True] * 12 + [False]
+    assert [ring.push(b"audio", 15) for _ in range(4)] == [True] * 3 + [False]
+    assert [ring.push(b"request") for _ in range(2)] == [True, False]
+    for _ in range(4):
+        ring.pop()
+    assert [ring.push(b"video", 12), ring.push(b"audio", 15)] == [False, True]
+    for _ in range(5):
+        ring.pop()
+    assert ring.push(b"video", 12)
+    assert ring.dropped == 4
