@@ -32,6 +32,7 @@ log = structlog.get_logger("tandem.recorder")
 BATCH = 64  # changes in one transaction at most
 MEMORY_BYTES = 8 << 20  # payloads kept in memory; beyond, they are read back from the spool
 PAUSE_FIRST, PAUSE_LAST = 0.05, 2.0  # seconds between tries while PostgreSQL is away
+STALLED = 2.0  # seconds without progress after which the database counts as away, whatever it says
 SYNC_AFTER = 0.05  # seconds; what PostgreSQL has not taken by then is flushed to the disk
 DEAD_LETTERS = dead_letters.NAME
 
@@ -61,6 +62,7 @@ class Recorder:
         self._memory: dict[int, bytes] = {}
         self._memory_bytes = 0
         self._unspooled: set[int] = set()
+        self._losing = False  # the change submitted last is lost
         self._moved_at = 0.0  # trio's time: something was written, or began to wait
         self._last = 0  # number of the change submitted last
         self._done = 0  # every change up to this number is written or set aside
@@ -98,6 +100,7 @@ class Recorder:
                 )
         if self._done == self._last:
             self._moved_at = trio.current_time()
+        self._losing = False
         self._last = n
         self._submitted.set()
         self._unsynced.set()
@@ -113,6 +116,19 @@ class Recorder:
         """Whether the last attempt to write succeeded."""
         return self._connected
 
+    @property
+    def keeping_up(self) -> bool:
+        """Whether what is submitted is written, or nothing is submitted."""
+        stats = self.stats()
+        return stats.pending == 0 or (self._connected and stats.waited < STALLED)
+
+    @property
+    def spool_state(self) -> str:
+        """For people: `ok`, or what becomes of the changes that the spool or its disk has no room for."""
+        if self._losing:
+            return "full, changes are lost"
+        return "full, changes are in memory only" if self._unspooled else "ok"
+
     def stats(self) -> RecorderStats:
         """A copy of the counters and levels as they are now."""
         pending = self._last - self._done
@@ -125,6 +141,7 @@ class Recorder:
         )
 
     def _lose(self, change: Change) -> None:
+        self._losing = True
         self._stats.lost += 1
         if self._stats.lost & (self._stats.lost - 1) == 0:  # at 1, 2, 4, 8 …
             log.error(

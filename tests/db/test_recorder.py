@@ -128,6 +128,7 @@ async def test_a_full_spool_and_memory_lose_the_newest_and_say_so(
     assert stats.lost > 100
     assert stats.spool_bytes <= 4000
     assert stats.pending == 201 - stats.lost
+    assert recorder.spool_state == "full, changes are lost"
     async with running(recorder, db):
         await recorder.flush()
         assert recorder.stats().written == 201 - stats.lost
@@ -135,6 +136,7 @@ async def test_a_full_spool_and_memory_lose_the_newest_and_say_so(
         recorder.submit(switch("later", 1))
         await recorder.flush()
     assert recorder.stats().lost == stats.lost
+    assert recorder.spool_state == "ok"
     await assert_complete(db, "later", 1)
     recorder.close()
 
@@ -148,9 +150,11 @@ async def test_what_is_in_memory_only_is_told(db: Database, tmp_path: Path) -> N
     stats = recorder.stats()
     assert 0 < stats.unspooled < 40
     assert stats.lost == 0
+    assert recorder.spool_state == "full, changes are in memory only"
     async with running(recorder, db):
         await recorder.flush()
     assert recorder.stats().unspooled == 0
+    assert recorder.spool_state == "ok"
     await assert_complete(db, "c", 40)
     recorder.close()
 
@@ -161,10 +165,13 @@ async def test_how_long_changes_wait(tmp_path: Path, autojump_clock: trio.testin
     await trio.sleep(5)
     recorder.submit(created("c"))
     await trio.sleep(2)
+    recorder._connected = True
+    assert not recorder.keeping_up
     recorder.submit(created("d"))
     assert recorder.stats().waited == 2.0
     recorder._advance(1)
     assert recorder.stats().waited == 0.0
+    assert recorder.keeping_up
     await trio.sleep(1)
     assert recorder.stats().waited == 1.0
     recorder._advance(2)

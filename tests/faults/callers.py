@@ -63,6 +63,7 @@ class Person:
         self._answers: dict[int, tuple[trio.Event, list[dict[str, Any]]]] = {}
         self._epochs: dict[int, dict[str, Any]] = {}
         self.connected = False
+        self.wanted = False  # in the call, by the person's own will
         self.in_call: str | None = None
         self.id = ""
         self.mode = "p2p"
@@ -82,20 +83,20 @@ class Person:
                 await trio.sleep(0.05)
                 continue
             # The stream is ours to close: trio-websocket leaves it open when the other side dies.
+            done = False
             async with stream, trio.open_nursery() as nursery:
                 with suppress(HandshakeError, ConnectionClosed):
                     self._socket = await wrap_client_stream(
                         nursery, stream, f"127.0.0.1:{self._port}", "/ws", subprotocols=["tandem.v1"],
                         message_queue_size=64,
                     )  # fmt: skip
-                    self.connected = True
+                    self.connected = done = True
                     task_status.started()
                     await self._read(nursery)
                 await trio.aclose_forcefully(stream)
                 nursery.cancel_scope.cancel()
-            if self.connected:
-                break
-        self.connected = False
+            if done:
+                return
 
     async def _read(self, nursery: trio.Nursery) -> None:
         assert self._socket is not None
@@ -109,6 +110,7 @@ class Person:
                     box.append(message)
                     event.set()
         except ConnectionClosed:
+            self.connected = False
             self.in_call = None
             if self.voice is not None:
                 self.voice.stop()
@@ -117,6 +119,8 @@ class Person:
             self._answers.clear()
 
     async def ask(self, method: str, **params: Any) -> dict[str, Any]:
+        if not self.connected:
+            raise Gone(method)
         number, event, box = next(self._ids), trio.Event(), list[dict[str, Any]]()
         self._answers[number] = (event, box)
         asked = time.monotonic()
@@ -173,6 +177,7 @@ class Person:
     # ---- what a person does. Each raises Gone if the server dies meanwhile.
 
     async def join(self, nursery: trio.Nursery, *, audio: bool = True, video: bool = False) -> None:
+        self.wanted = True
         await nursery.start(self._connected)
         await self.ask("hello", token=self._token(self.user), client="faults")
         offer = self.voice.offer() if self.voice is not None else _silent_offer()
@@ -188,7 +193,7 @@ class Person:
         self.others |= {one["participantId"] for one in call["participants"]} - {self.id}
         for state in unanswered:  # by servers that died over it
             self._notes.ledger.will_be(self.in_call, self.user, state)
-            self._notes.ledger.will_be(self.in_call, self.user, state._replace(present=False))
+            self._notes.ledger.will_be(self.in_call, self.user, None)
         self._notes.ledger.will_be(self.in_call, self.user, State(True, audio, video, False)).sure = True
         if self.voice is not None:
             nursery.start_soon(self.voice.speak, joined["published"]["sdp"])
@@ -207,6 +212,7 @@ class Person:
     async def leave(self) -> None:
         if self.in_call is None:
             raise Gone("call.leave")
+        self.wanted = False
         state = self._notes.ledger.now(self.in_call, self.user)._replace(present=False, screen=False)
         fact = self._notes.ledger.will_be(self.in_call, self.user, state)
         await self.ask("call.leave")
@@ -215,6 +221,7 @@ class Person:
 
     async def hang_up(self) -> None:
         """Closes the connection of a person who is in no call."""
+        self.wanted = False
         self.in_call = None
         if self._socket is not None:
             await self._socket.aclose()

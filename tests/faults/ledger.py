@@ -33,7 +33,9 @@ class Transition(NamedTuple):
 
 @dataclass
 class Fact:
-    state: State
+    """`state` None: gone, and otherwise as before."""
+
+    state: State | None
     sure: bool = False
 
 
@@ -46,21 +48,24 @@ class Ledger:
     ended: dict[str, str] = field(default_factory=dict)  # call id: endReason
     deaths: int = 0
 
-    def will_be(self, call: str, user: str, state: State) -> Fact:
+    def will_be(self, call: str, user: str, state: State | None) -> Fact:
         """A client asks for it; set `sure` when it is answered."""
         fact = Fact(state)
         self.people.setdefault((call, user), []).append(fact)
         return fact
 
     def now(self, call: str, user: str) -> State:
-        return self.people[call, user][-1].state
+        """Of a person who is in the call."""
+        state = self.people[call, user][-1].state
+        assert state is not None
+        return state
 
     def end(self, call: str, reason: str) -> None:
         """A client was told that the call is over: everybody has left."""
         self.ended[call] = reason
         for (of, user), facts in self.people.items():
-            if of == call and facts[-1].state.present:
-                self.will_be(of, user, facts[-1].state._replace(present=False)).sure = True
+            if of == call and _present(facts):
+                self.will_be(of, user, None).sure = True
 
     def committed(self, call: str, transition: Transition) -> None:
         """A client was told of a switch; the others are told the same."""
@@ -74,8 +79,14 @@ class Ledger:
         """Whoever was in may be marked as having left, until they come back."""
         self.deaths += 1
         for (call, user), facts in list(self.people.items()):
-            if facts[-1].state.present:
-                self.will_be(call, user, facts[-1].state._replace(present=False))
+            if _present(facts):
+                self.will_be(call, user, None)
+
+
+def _present(facts: list[Fact]) -> bool:
+    """Whether the person may be in the call: a leaving that was not answered may not have come about."""
+    last = facts[-1].state
+    return last is not None and (last.present or not facts[-1].sure)
 
 
 def assert_as_told(ledger: Ledger, entries: Sequence[Entry]) -> None:
@@ -120,7 +131,15 @@ def _possible(told: Sequence[Fact]) -> Iterator[list[State]]:
     for left_out in itertools.chain.from_iterable(
         itertools.combinations(unsure, size) for size in range(len(unsure) + 1)
     ):
-        yield _changes([fact.state for n, fact in enumerate(told) if n not in left_out])
+        states: list[State] = []
+        for n, fact in enumerate(told):
+            if n in left_out:
+                continue
+            if fact.state is not None:
+                states.append(fact.state)
+            elif states:
+                states.append(states[-1]._replace(present=False))
+        yield _changes(states)
 
 
 def _is_told(lives: list[list[Transition]], found: list[Transition], deaths: int) -> bool:
@@ -137,4 +156,4 @@ def _is_told(lives: list[list[Transition]], found: list[Transition], deaths: int
 
 
 def _shown(told: Sequence[Fact]) -> list[str]:
-    return ["".join(str(int(x)) for x in fact.state) + ("" if fact.sure else "?") for fact in told]
+    return ["".join(str(int(x)) for x in fact.state or ()) + ("" if fact.sure else "?") for fact in told]

@@ -101,7 +101,7 @@ async def write(db: Database, recorder: Recorder, ready: trio.Event) -> None:
 async def _spoil(proxy: DatabaseProxy, chance: random.Random) -> None:
     """One fault after the other, with some moments of peace. Most are where exactly-once is decided."""
     while True:
-        roll = chance.random()
+        roll, pause = chance.random(), 0.08
         if roll < 0.5:
             proxy.cut_at_commit(chance.randrange(1, 4), chance.choice(COMMIT_FAULTS))
         elif roll < 0.65:
@@ -110,12 +110,14 @@ async def _spoil(proxy: DatabaseProxy, chance: random.Random) -> None:
             proxy.cut_after(chance.randrange(1, 3000))
         elif roll < 0.78:
             proxy.delay(chance.random() * 0.01)
-        elif roll < 0.84:
+        elif roll < 0.86:
             proxy.refuse()
-        elif roll < 0.9:
+            pause = 0.4
+        elif roll < 0.92:
             proxy.black_hole()
-        elif roll < 0.95:
+            pause = 0.4
+        else:
             proxy.cut()
-        await trio.sleep(chance.random() * 0.08)
+        await trio.sleep(chance.random() * pause)
         proxy.heal()
         await trio.sleep(chance.random() * 0.03)

@@ -29,7 +29,7 @@ from tests.faults import witness
 from tests.faults.callers import Gone, Notes, Person, Refused, Voice
 from tests.faults.ledger import assert_as_told
 from tests.harness.database_proxy import DatabaseProxy
-from tests.harness.postgres import psql
+from tests.harness.postgres import TestCluster, psql
 from tests.harness.server_process import ServerProcess
 
 IN_TRANSACTION = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'"
@@ -42,24 +42,27 @@ SETTINGS = (
 
 
 class Stage:
-    """`url` is the database without the proxy, `through` with it."""
+    """`url` is the database without the proxy, `through` with it (None: the server runs its own)."""
 
     def __init__(
-        self, data_dir: Path, url: str, through: str, proxy: DatabaseProxy, chance: random.Random
+        self, data_dir: Path, url: str, through: str | None, proxy: DatabaseProxy, chance: random.Random
     ) -> None:
         self.url = url
+        self._own_postgres = through is None
         self.proxy = proxy
         self.chance = chance
         self.notes = Notes()
+        self.cluster: TestCluster | None = None
         flags = [flag for setting in SETTINGS for flag in ("--set", setting)]
-        self.server = ServerProcess(
-            data_dir, "--database-url", through, "--media-address", "127.0.0.1", "--announce", "127.0.0.1",
-            *flags,
-        )  # fmt: skip
+        if through is not None:
+            flags += ["--database-url", through]
+        addresses = ("--media-address", "127.0.0.1", "--announce", "127.0.0.1")
+        self.server = ServerProcess(data_dir, *addresses, *flags)
         self.speakers: list[Person] = []
         self.people: list[Person] = []
         self._late = 0.0
         self._began = 0.0
+        self.began_at = 0.0  # Unix seconds
         self._rss = 0
         self._killed = False
         self._stopping = False
@@ -79,7 +82,7 @@ class Stage:
                     scripts.start_soon(self._script, switch, self._switch)
                     await trio.sleep(0.3)
                     self._rss = self._memory()
-                    self._began = time.monotonic()
+                    self._began, self.began_at = time.monotonic(), time.time()
                     await fault(self)  # type: ignore[misc]
                     await self.caught_up()
                     self._stopping = True
@@ -89,10 +92,14 @@ class Stage:
                 await self.caught_up()
                 self._check_server()
                 self._nursery.cancel_scope.cancel()
+            if self._own_postgres:
+                await self._check_rows()
             assert await trio.to_thread.run_sync(self.server.stop) == 0, self.server.tail()
-            await self._check_rows()
+            if not self._own_postgres:
+                await self._check_rows()
+            assert segments(self.server.data_dir / "spool") == {}
         except BaseException:
-            print(self.server.tail())
+            print(self.server.environment, self.server.tail())
             for one in self.people:
                 heard = one.voice and {number: len(count) for number, count in one.voice.heard.items()}
                 print(one.user, one.in_call, one.mode, one.connected, sorted(one.others), heard)
@@ -136,16 +143,14 @@ class Stage:
 
     async def _script(self, people: list[Person], act: Callable[[list[Person]], object]) -> None:
         """What happens in a room until the fault is over. Whom a server's death throws out comes back."""
-        present = [one for one in people if one.in_call]
-        while not self._stopping or not all(one.in_call for one in present):
+        while not self._stopping or any(one.wanted and not one.in_call for one in people):
             try:
-                for one in present:
-                    if one.in_call is None:
+                for one in people:
+                    if one.wanted and not one.in_call and not one.connected:
                         await one.join(self._nursery)
                 await act(people)  # type: ignore[misc]
             except Gone:
                 assert self._killed, "a connection was lost though the server lives"
-            present = [one for one in people if one.in_call or (one in present and not one.connected)]
             await trio.sleep(self.chance.random() * 0.05)
 
     async def _talk(self, people: list[Person]) -> None:
@@ -189,6 +194,12 @@ class Stage:
             await one.hang_up()
 
     # ---- what faults do
+
+    def will_die(self, where: str) -> None:
+        """The first server dies at this point (`tests.harness.mortal_server`)."""
+        self._killed = True
+        self.server.module = "tests.harness.mortal_server"
+        self.server.environment["TANDEM_TEST_DEATH"] = where
 
     async def kill_server(self, meanwhile: Callable[[], object] | None = None) -> None:
         """kill -9, and a new one when `meanwhile` is done."""
@@ -262,7 +273,6 @@ class Stage:
         assert_as_told(self.notes.ledger, entries)
         async with open_database(self.url, size=1) as db:
             assert await verify(db) == []
-        assert segments(self.server.data_dir / "spool") == {}
         with trio.fail_after(15):
             while psql(self.url, IN_TRANSACTION) != "0":  # noqa: ASYNC110 - another process
                 await trio.sleep(0.1)

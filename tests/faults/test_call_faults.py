@@ -6,7 +6,9 @@ be late (where the server lives on); afterwards all that a client was told is in
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import trio
 
 from tests.faults.settings import WHOLE, seeds
 from tests.faults.stage import Stage
+from tests.harness import mortal_server
 from tests.harness.database_proxy import CommitFault, DatabaseProxy
 from tests.harness.postgres import TestCluster, kill
 
@@ -93,6 +96,17 @@ async def server_killed_in_an_outage(stage: Stage) -> None:
     await stage.back_in_call()
 
 
+async def dies_at_a_point(stage: Stage) -> None:
+    """Inside a write to the spool, between spool and client, around a commit, between files."""
+    os.kill(stage.server.pid, signal.SIGUSR1)
+    with trio.fail_after(20):
+        while not stage.server.dead():  # noqa: ASYNC110 - a process
+            await trio.sleep(0.02)
+    stage.server.module = "server"
+    await stage.server_died()
+    await stage.back_in_call()
+
+
 async def both_killed(stage: Stage) -> None:
     await trio.sleep(stage.chance.random() * 0.3)
     await kill(stage.cluster.postgres)
@@ -103,6 +117,7 @@ async def both_killed(stage: Stage) -> None:
 
 FAULTS: tuple[Callable[[Stage], Awaitable[None]], ...] = (
     commits_cut,
+    dies_at_a_point,
     server_killed,
     server_killed_in_an_outage,
     postgres_killed,
@@ -133,4 +148,8 @@ async def play(
     through = proxy.url(url.split("@/")[1].split("?")[0])
     stage = Stage(data_dir, url, through, proxy, random.Random(seed))
     stage.cluster = cluster
+    if fault is dies_at_a_point:
+        point = mortal_server.POINTS[seed // len(FAULTS) % len(mortal_server.POINTS)]
+        count = stage.chance.randrange(1, 4 if point == "dropped" else 40)
+        stage.will_die(f"{point}:{count}:{stage.chance.randrange(300)}")
     await stage.run(fault)

@@ -29,6 +29,8 @@ class ServerProcess:
         self.http_port = free_port(socket.SOCK_STREAM)
         self.media_port = free_port(socket.SOCK_DGRAM)
         self.log = data_dir.parent / f"{data_dir.name}.log"
+        self.module = "server"  # what is run
+        self.environment: dict[str, str] = {}  # in addition
         self._args = args
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -42,10 +44,12 @@ class ServerProcess:
         return self._process.pid
 
     def start(self) -> ServerProcess:
-        command = [sys.executable, "-m", "server", "serve", "--dev", "--data-dir", str(self.data_dir)]
+        command = [sys.executable, "-m", self.module, "serve", "--dev", "--data-dir", str(self.data_dir)]
         command += ["--http-port", str(self.http_port), "--media-port", str(self.media_port), *self._args]
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=os.environ)
+            self._process = subprocess.Popen(
+                command, cwd=ROOT, stdout=log, stderr=log, env=os.environ | self.environment
+            )
         self._wait_until_ready()
         return self
 
@@ -65,6 +69,9 @@ class ServerProcess:
         assert self._process is not None
         self._process.kill()
         self._process.wait()
+
+    def dead(self) -> bool:
+        return self._process is not None and self._process.poll() is not None
 
     def health(self) -> dict[str, Any]:
         with urllib.request.urlopen(self.url + "healthz", timeout=2) as answer:
