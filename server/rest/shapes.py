@@ -87,7 +87,7 @@ class Call(Shape, frozen=True, kw_only=True):
     """A call: its row, and `live` while it is not over. Where the two differ, the live call is right.
 
     `stored` is false for a live call whose row could not be read or is not written yet. `participants` are
-    all who ever took part, the first 200 of them; the listing of participants has the others.
+    all who ever took part, the first 100 of them; the listing of participants has the others.
     """
 
     id: str

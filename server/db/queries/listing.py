@@ -16,7 +16,7 @@ from server.db.changes import CallStatus, CallType, Mode
 from server.db.connection import Connection, Row
 from server.db.queries.calls import with_person
 
-EMBEDDED = 200  # participants that come with a call; the rest is a listing of its own
+EMBEDDED = 100  # participants that come with a call; the rest is a listing of its own
 Place = tuple[datetime, str]  # of a row in a listing: its time and its id
 
 
