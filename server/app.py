@@ -35,6 +35,7 @@ from server.http.pages import Health, Metrics
 from server.http.static import StaticFiles
 from server.rest.api import Api
 from server.rest.desk import Desk
+from server.session.opening import Resumed
 from server.signaling.messages import IceServer
 from server.signaling.tokens import Tokens, load_secret
 from server.signaling.websocket import Origin, WebSocketDoor
@@ -214,11 +215,11 @@ class _App:
             return f"https://{name}" if port == 443 else f"https://{name}:{port}"
         return f"{'https' if request.peer.secure else 'http'}://{request.host or f'localhost:{self._port}'}"
 
-    def _interrupted_call(self, room_id: str) -> str | None:
-        resumed: str | None = self._storage.resumable(
-            room_id, at=time.time(), grace=self._config.call.resume_grace_s
-        )
-        return resumed
+    def _interrupted_call(self, room_id: str) -> Resumed | None:
+        call = self._storage.resumable(room_id, at=time.time(), grace=self._config.call.resume_grace_s)
+        if call is None:
+            return None
+        return Resumed(call_id=call.call_id, settings=call.settings, metrics=call.metrics)
 
     def _database_state(self) -> str:
         recorder = self._storage.recorder

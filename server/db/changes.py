@@ -145,6 +145,8 @@ class CallMetricsUpdate(Change, tag="call_metrics", frozen=True, kw_only=True):
     transport_errors: int = 0
     total_data_sent: int | None = None  # bytes, as the participants sent
     total_data_received: int | None = None
+    reports: dict[str, int] | None = None  # of clients, that each of the averages is over
+    media: dict[str, Any] | None = None  # what the media server itself counted (`server.rooms.tally`)
 
 
 class CaptionSaid(Change, tag="caption_said", frozen=True, kw_only=True):

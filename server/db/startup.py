@@ -10,14 +10,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 import structlog
 
+from server.db.changes import CallMetricsUpdate
 from server.db.connection import Connection
 from server.db.errors import DatabaseUnavailable
 from server.db.migrations import migrate
 from server.db.pool import Database
+from server.db.queries import metrics
 from server.db.recorder import Recorder
 from server.db.times import moment
 from server.db.writes import register_stream
@@ -34,6 +37,8 @@ class InterruptedCall(msgspec.Struct, frozen=True):
     room_id: str
     mode: str
     ended_at: datetime
+    settings: dict[str, Any] | None = None
+    metrics: CallMetricsUpdate | None = None  # as they were stored last
 
 
 async def register_instance(connection: Connection, instance_id: str, node_id: str, *, at: float) -> None:
@@ -86,7 +91,7 @@ async def close_interrupted(
               FROM server_instances
              WHERE id <> $1 AND id <> ALL ($5::text[]) AND ("nodeId" = $2 OR "lastSeenAt" < $4)
         )
-        SELECT s.id, s."roomId", s.mode, GREATEST(gone.seen, s."startedAt", s."updatedAt",
+        SELECT s.id, s."roomId", s.mode, s.settings, GREATEST(gone.seen, s."startedAt", s."updatedAt",
                (SELECT max(p."updatedAt") FROM call_participants p WHERE p."callSessionId" = s.id)) AS "at"
           FROM call_sessions s JOIN gone ON gone.id = s."serverInstanceId"
          WHERE s.status IN ('INITIATED', 'ACTIVE') ORDER BY s.id FOR UPDATE OF s
@@ -123,7 +128,13 @@ async def close_interrupted(
             moments,
             moment(at),
         )
-    return [InterruptedCall(call["id"], call["roomId"], call["mode"], call["at"]) for call in calls]
+    stored = await metrics.stored_metrics(connection, ids)
+    return [
+        InterruptedCall(
+            call["id"], call["roomId"], call["mode"], call["at"], call["settings"], stored.get(call["id"])
+        )
+        for call in calls
+    ]
 
 
 async def _still_interrupted(connection: Connection, call_ids: list[str]) -> list[str]:

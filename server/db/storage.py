@@ -94,13 +94,13 @@ class Storage:
     async def wait_ready(self) -> None:
         await self._ready.wait()
 
-    def resumable(self, room_id: str, *, at: float, grace: float) -> str | None:
-        """The id of a call of this room that the last process left open no longer than `grace` seconds ago;
-        given once. A `CallCreated` with this id opens it again, with its history."""
+    def resumable(self, room_id: str, *, at: float, grace: float) -> InterruptedCall | None:
+        """A call of this room that the last process left open no longer than `grace` seconds ago; given once.
+        A `CallCreated` with its id opens it again, with its history."""
         for call in self.interrupted:
             if call.room_id == room_id and at - call.ended_at.timestamp() <= grace:
                 self.interrupted.remove(call)
-                return call.call_id
+                return call
         return None
 
     async def check(self) -> bool:

@@ -10,10 +10,11 @@ import math
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+import msgspec
 import structlog
 import trio
 
-from server.db.changes import Change
+from server.db.changes import CallMetricsUpdate, Change
 from server.errors import ClientError
 from server.media.api import Consumer, MediaServer, Producer, TransportState, WebRtcTransport
 from server.rooms.inbox import Inbox
@@ -251,7 +252,7 @@ class Room:
                     if session.id != effect.but_session:
                         session.notify(effect.method, effect.params)
             case fx.Persist():
-                self._recorder.submit(effect.change)
+                self._recorder.submit(self._with_media(effect.change))
             case fx.OpenPeer():
                 self.sfu.open(effect.participant_id, publish=effect.publish)
             case fx.ClosePeer():
@@ -266,6 +267,12 @@ class Room:
                     if self._members.get(session.participant_id or "") is session:
                         del self._members[session.participant_id or ""]
                     self._release(session)
+
+    def _with_media(self, change: Change) -> Change:
+        """The call's last metrics get what only the media server knows."""
+        if isinstance(change, CallMetricsUpdate) and self.call.over:
+            return msgspec.structs.replace(change, media=self.sfu.figures())
+        return change
 
     def _send_offer(self, participant_id: str, offer: m.SfuOffer) -> None:
         session = self._members.get(participant_id)

@@ -17,7 +17,7 @@ from server.rooms.inbox import Closed
 from server.rooms.requests import DONE, HANDLERS, check_size, handle
 from server.rooms.session import Session, Sink
 from server.session.identity import Identity
-from server.session.opening import NewCall
+from server.session.opening import NewCall, Resumed
 from server.session.overview import Overview, overview
 from server.session.participants import Joiner
 from server.session.settings import CallSettings
@@ -46,9 +46,9 @@ class Directory:
         media: MediaServer,
         recorder: Recorder,
         clock: Callable[[], float],  # Unix seconds
-        resumable: Callable[[str], str | None] = lambda room_id: None,
+        resumable: Callable[[str], Resumed | None] = lambda room_id: None,
     ) -> None:
-        """`resumable` gives, once, the id of the call that a room had when the last server died just now."""
+        """`resumable` gives, once, the call that a room had when the last server died just now."""
         self._resumable = resumable
         self._settings = settings
         self._media = media
@@ -212,11 +212,15 @@ class Directory:
                 return await self._enter(room, session, joiner, said.sdp)
             except Closed:  # it ended just now; the next call of this room begins
                 await room.finished.wait()
+        before = self._resumable(said.room_id) or Resumed(call_id=ids.cuid())
         new = NewCall(
-            call_id=self._resumable(said.room_id) or ids.cuid(),
+            call_id=before.call_id,
             room_id=said.room_id,
             call_type=said.call_type,
             initiator=joiner,
+            policy=before.policy,
+            settings=before.settings,
+            metrics=before.metrics,
         )
         return self._open_room(new, session, said.sdp).opened
 

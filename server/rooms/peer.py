@@ -15,6 +15,7 @@ import structlog
 from server.db.changes import SfuIds
 from server.errors import ClientError
 from server.media.api import Consumer, Producer, Router, WebRtcTransport
+from server.rooms.tally import Tally
 from server.rtc.capabilities import can_consume
 from server.rtc.negotiation import NegotiationError, RecvNegotiation, SendAnswer, SendMedia, SendNegotiation
 from server.rtc.parameters import RtpParameters, Source
@@ -63,6 +64,7 @@ class Peer:
         *,
         publish: bool,
         send_offer: Callable[[str, SfuOffer], None],
+        tally: Tally,
     ) -> None:
         self.id = participant_id
         self.sharing = False
@@ -71,6 +73,7 @@ class Peer:
         self._router = router
         self._may_publish = publish
         self._send_offer = send_offer
+        self._tally = tally  # of what is closed
         self.send: WebRtcTransport = router.create_transport("send")
         self.recv: WebRtcTransport = router.create_transport("recv")
         self._send_negotiation = SendNegotiation(router.rtp_capabilities)
@@ -126,8 +129,9 @@ class Peer:
             raise
 
     def _reconnect(self, sdp_untrusted: str) -> SendAnswer:
+        for source in list(self.producers):
+            self._retire(source)
         self.send.close()
-        self.producers.clear()
         self.send = self._router.create_transport("send")
         self._send_negotiation = SendNegotiation(self._router.rtp_capabilities)
         return self._send_negotiation.answer(
@@ -140,7 +144,7 @@ class Peer:
         if on:
             wanted = {source for source in self._offered if source != "screen" or self.sharing}
         for source in [source for source in self.producers if source not in wanted]:
-            self.producers.pop(source).close()
+            self._retire(source)
         for source in SOURCES:
             if source in wanted and source not in self.producers:
                 media = self._offered[source]
@@ -164,7 +168,7 @@ class Peer:
         """Have consumers for exactly these producers, given by their ids; one's own are left out."""
         for producer_id in [one for one in self._legs if one not in wanted]:
             leg = self._legs.pop(producer_id)
-            leg.consumer.close()
+            self._drop(leg)
             self._recv_negotiation.remove(leg.consumer.mid)
             self._stale = True
         self._refused &= wanted.keys()
@@ -248,6 +252,27 @@ class Peer:
             screen_producer_id=producer_id("screen"),
         )
 
+    def count(self, tally: Tally) -> None:
+        """Add what is open."""
+        for producer in self.producers.values():
+            tally.received.add(producer.stats())
+        for leg in self._legs.values():
+            tally.sent.add(leg.consumer.stats())
+
+    def _retire(self, source: Source) -> None:
+        producer = self.producers.pop(source)
+        producer.close()
+        self._tally.received.add(producer.stats())
+
+    def _drop(self, leg: _Leg) -> None:
+        leg.consumer.close()
+        self._tally.sent.add(leg.consumer.stats())
+
     def close(self) -> None:
+        for source in list(self.producers):
+            self._retire(source)
+        for leg in self._legs.values():
+            self._drop(leg)
+        self._legs.clear()
         self.send.close()
         self.recv.close()

@@ -7,11 +7,13 @@ for a whole batch of changes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from server.db.changes import SfuIds
 from server.errors import ClientError
 from server.media.api import Producer, Router, WebRtcTransport
 from server.rooms.peer import Peer
+from server.rooms.tally import Tally
 from server.rtc.parameters import Direction
 from server.signaling.messages import SfuOffer
 
@@ -24,11 +26,12 @@ class Sfu:
         self._peers: dict[str, Peer] = {}
         self._known_ids: dict[str, SfuIds] = {}
         self._changed = False  # since the last reconcile
+        self._closed = Tally()  # what those counted that are closed
 
     def open(self, participant_id: str, *, publish: bool) -> None:
         self._changed = True
         self._peers[participant_id] = Peer(
-            participant_id, self.router, publish=publish, send_offer=self._send_offer
+            participant_id, self.router, publish=publish, send_offer=self._send_offer, tally=self._closed
         )
 
     def close(self, participant_id: str) -> None:
@@ -64,6 +67,13 @@ class Sfu:
     def outstanding_offer(self, participant_id: str) -> SfuOffer | None:
         peer = self._peers.get(participant_id)
         return None if peer is None else peer.outstanding
+
+    def figures(self) -> dict[str, Any] | None:
+        """What the media server counted in this call so far (`server.rooms.tally`)."""
+        tally = self._closed.copy()
+        for peer in self._peers.values():
+            peer.count(tally)
+        return tally.figures()
 
     def reconcile(self) -> list[SfuIds]:
         """Make it so. Returns the ids of those participants whose ids are new or changed."""

@@ -51,7 +51,7 @@ class Call:
         mode = captions_of(new.settings, settings.captions)
         self._captions = Captions(self.id, mode, self._people, self._out.append)
         self._users_seen: set[str] = set()
-        self._metrics = CallMetrics()
+        self._metrics = CallMetrics(now, before=new.metrics)
         ahead = new.initiator if isinstance(new.initiator, Ahead) else None
         self.opened_at = now
         self.initiator_id = new.initiator.user_id
@@ -341,6 +341,8 @@ class Call:
     def stats(self, participant_id: str, said: m.ClientStats, now: float) -> None:
         one = self._one(participant_id)
         self._metrics.report(one.id, said)
+        if self._metrics.due(now):
+            self._persist(self._metrics.change(self.id, now))
         metrics = {k: v for k, v in msgspec.to_builtins(said).items() if v is not None}
         self._persist(changes.ParticipantQuality(at=now, participant_id=one.id, metrics=metrics))
         poor = (said.packet_loss or 0.0) > self._settings.poor_loss or (

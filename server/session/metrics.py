@@ -1,15 +1,17 @@
-"""What a call was like as a whole: the row that `call_metrics` gets at its end."""
+"""What a call is like as a whole: the row of `call_metrics`, written now and then and at the end."""
 
 from __future__ import annotations
 
 from server.db.changes import CallMetricsUpdate
 from server.signaling.messages import ClientStats
 
+STORED_EACH_S = 30.0  # while clients report; a crash of the server loses no more than that
+
 
 class _Mean:
-    def __init__(self) -> None:
-        self.total = 0.0
-        self.count = 0
+    def __init__(self, before: float | None = None, count: int = 0) -> None:
+        self.count = 0 if before is None else count
+        self.total = 0.0 if before is None else before * count
 
     def add(self, value: float | None) -> None:
         if value is not None:
@@ -43,18 +45,25 @@ class _Counter:
 
 
 class CallMetrics:
-    """Aggregates reports of all participants. Averages are over reports, each of the same weight."""
+    """Aggregates reports of all participants. Averages are over reports, each of the same weight.
 
-    def __init__(self) -> None:
-        self.reconnections = 0
-        self.ice_failures = 0
-        self.transport_errors = 0
-        self.peak = 0
+    `before` is what was stored of a call that goes on after its server died.
+    """
+
+    def __init__(self, now: float, before: CallMetricsUpdate | None = None) -> None:
+        stored = before or CallMetricsUpdate(at=0.0, call_id="")
+        counts = stored.reports or {}
+        self.reconnections = stored.reconnections
+        self.ice_failures = stored.ice_failures
+        self.transport_errors = stored.transport_errors
+        self.peak = stored.peak_participants or 0
+        self._before = stored
+        self._due_at = now + STORED_EACH_S
         self._people: set[str] = set()
-        self._loss = _Mean()
-        self._jitter = _Mean()
-        self._rtt = _Mean()
-        self._bitrate = _Mean()
+        self._loss = _Mean(stored.avg_packet_loss, counts.get("packetLoss", 1))
+        self._jitter = _Mean(stored.avg_jitter, counts.get("jitter", 1))
+        self._rtt = _Mean(stored.avg_rtt, counts.get("rtt", 1))
+        self._bitrate = _Mean(stored.avg_bitrate, counts.get("bitrate", 1))
         self._sent: dict[str, _Counter] = {}
         self._received: dict[str, _Counter] = {}
 
@@ -71,6 +80,13 @@ class CallMetrics:
         self._sent.setdefault(participant_id, _Counter()).report(stats.bytes_sent)
         self._received.setdefault(participant_id, _Counter()).report(stats.bytes_received)
 
+    def due(self, now: float) -> bool:
+        """Whether it is time to store them, asked at each report: once in `STORED_EACH_S`."""
+        if now < self._due_at:
+            return False
+        self._due_at = now + STORED_EACH_S
+        return True
+
     def change(self, call_id: str, now: float) -> CallMetricsUpdate:
         return CallMetricsUpdate(
             at=now,
@@ -80,15 +96,23 @@ class CallMetrics:
             avg_rtt=self._rtt.value,
             avg_bitrate=self._bitrate.value,
             peak_participants=self.peak,
-            total_participants=len(self._people),
+            total_participants=max(len(self._people), self._before.total_participants or 0),
             reconnections=self.reconnections,
             ice_failures=self.ice_failures,
             transport_errors=self.transport_errors,
-            total_data_sent=_sum(self._sent),
-            total_data_received=_sum(self._received),
+            total_data_sent=_sum(self._sent, self._before.total_data_sent),
+            total_data_received=_sum(self._received, self._before.total_data_received),
+            reports={
+                "packetLoss": self._loss.count,
+                "jitter": self._jitter.count,
+                "rtt": self._rtt.count,
+                "bitrate": self._bitrate.count,
+            },
         )
 
 
-def _sum(counters: dict[str, _Counter]) -> int | None:
+def _sum(counters: dict[str, _Counter], before: int | None) -> int | None:
     known = [counter.total for counter in counters.values() if counter.known]
+    if before is not None:
+        known.append(before)
     return sum(known) if known else None

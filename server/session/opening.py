@@ -6,11 +6,13 @@ from typing import Any
 
 import msgspec
 
-from server.db.changes import CallCreated
+from server.db.changes import CallCreated, CallMetricsUpdate
 from server.session.participants import Joiner
 from server.session.settings import Policy
 from server.session.switch import SfuRoom
 from server.signaling import messages as m
+
+_POLICIES: dict[str, Policy] = {"auto": "auto", "p2p": "p2p", "sfu": "sfu"}
 
 
 class Ahead(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +24,20 @@ class Ahead(msgspec.Struct, frozen=True, kw_only=True):
     avatar: str | None = None
 
 
+class Resumed(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that a server left open when it died, to go on with: what is stored of it."""
+
+    call_id: str
+    settings: dict[str, Any] | None = None
+    metrics: CallMetricsUpdate | None = None
+
+    @property
+    def policy(self) -> Policy | None:
+        """The call's own, where it had one (`created` put it there)."""
+        said = (self.settings or {}).get("policy")
+        return _POLICIES.get(said) if isinstance(said, str) else None
+
+
 class NewCall(msgspec.Struct, frozen=True, kw_only=True):
     call_id: str
     room_id: str
@@ -30,6 +46,7 @@ class NewCall(msgspec.Struct, frozen=True, kw_only=True):
     invite: list[str] = []  # user ids to ring; with none the call is ACTIVE at its first join
     policy: Policy | None = None  # None: the server's
     settings: dict[str, Any] | None = None
+    metrics: CallMetricsUpdate | None = None  # so far, of a call that goes on
 
 
 def created(

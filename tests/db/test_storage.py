@@ -54,7 +54,9 @@ async def test_embedded_from_nothing_and_again(data_dir: Path) -> None:
         now = time.time()
         assert storage.resumable("another room", at=now, grace=30) is None
         assert storage.resumable("r", at=now + 100, grace=30) is None
-        assert storage.resumable("r", at=now, grace=30) == "c"
+        resumed = storage.resumable("r", at=now, grace=30)
+        assert resumed is not None
+        assert resumed.call_id == "c"
         assert storage.resumable("r", at=now, grace=30) is None
         storage.recorder.submit(created("c"))
         await storage.recorder.flush()

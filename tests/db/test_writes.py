@@ -18,6 +18,7 @@ from server.db.changes import (
     ParticipantLeft,
     ParticipantMedia,
     ParticipantQuality,
+    ParticipantRenamed,
     ParticipantSfu,
     ParticipantStatusChanged,
     SfuIds,
@@ -30,6 +31,7 @@ from server.db.connection import Connection
 from server.db.errors import DatabaseRefused, MissingRow
 from server.db.pool import Database
 from server.db.queries import call_by_id, call_metrics
+from server.db.queries.metrics import stored_metrics
 from server.db.times import moment
 from server.db.writes import Record, apply_batch, apply_change, decode_change, encode_change, register_stream
 
@@ -321,6 +323,33 @@ async def test_metrics_add_up(db: Database) -> None:
     assert len(row["modeTransitions"]) == 1
 
 
+async def test_what_the_server_measured_is_kept_beside_what_clients_did(db: Database) -> None:
+    media = {"received": {"packets": 9}}
+    await play(
+        db,
+        created("ACTIVE"),
+        joined("p1", "u1"),
+        joined("p2", "u2"),
+        CallMetricsUpdate(at=T0, call_id="c", avg_rtt=30.0, total_participants=1, reports={"rtt": 2}),
+        CallMetricsUpdate(at=T0 + 1, call_id="c", media=media),
+        CallMetricsUpdate(at=T0 + 2, call_id="c", avg_rtt=31.0, reports={"rtt": 3}),
+    )
+    row = await db.run(call_metrics, "c")
+    assert row is not None
+    assert row["serverMetrics"] == {"media": media, "reports": {"rtt": 3}}
+    assert row["totalParticipants"] == 2  # the rows know better than a server that came later
+    stored = await db.run(stored_metrics, ["c", "nowhere"])
+    assert list(stored) == ["c"]
+    assert (stored["c"].at, stored["c"].avg_rtt, stored["c"].reports) == (T0 + 2, 31.0, {"rtt": 3})
+    for nonsense in ("[1]", '{"reports": 5}', '{"reports": {"rtt": "x"}}'):
+        await db.run(_set_server_metrics, nonsense)
+        assert not (await db.run(stored_metrics, ["c"]))["c"].reports
+
+
+async def _set_server_metrics(connection: Connection, value: str) -> None:
+    await connection.execute('UPDATE call_metrics SET "serverMetrics" = $1::text::jsonb', value)
+
+
 async def test_hostile_text_is_stored(db: Database) -> None:
     nasty = "a\0b'; DROP TABLE users; --"
     change = joined("p1", anonymous_id="g\0", name=nasty, device_info={"k\0": [nasty, float("nan")]})
@@ -352,6 +381,7 @@ async def test_hostile_text_is_stored(db: Database) -> None:
         ParticipantMedia(at=T0, participant_id="nobody", audio_enabled=True),
         ParticipantQuality(at=T0, participant_id="nobody", metrics={}),
         ParticipantLeft(at=T0, participant_id="nobody", reason="x"),
+        ParticipantRenamed(at=T0, participant_id="nobody", name="x"),
         to_sfu(),
         SwitchedToP2p(at=T0, call_id="nowhere", epoch=1, reason="x", duration=1.0),
     ],

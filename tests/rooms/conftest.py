@@ -14,6 +14,7 @@ from server.rooms.directory import Directory
 from server.rooms.session import Session
 from server.rtc.parameters import Fingerprint
 from server.session.identity import Grants, Identity
+from server.session.opening import Resumed
 from server.session.settings import CallSettings
 from server.signaling import messages as m
 from tests.harness.fake_media import FakeMedia, FakeRouter, FakeTransport
@@ -146,7 +147,7 @@ class House:
         self.settings = settings
         self.media = FakeMedia()
         self.recorder = Recorder() if recorder is None else recorder
-        self.interrupted: dict[str, str] = {}  # calls that the last server left open, by room
+        self.interrupted: dict[str, Resumed] = {}  # calls that the last server left open, by room
         self.directory = Directory(
             settings,
             self.media,

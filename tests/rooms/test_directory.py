@@ -9,8 +9,10 @@ import trio
 from trio.testing import MockClock
 
 from server.db import changes
+from server.db.changes import CallMetricsUpdate
 from server.errors import ClientError
 from server.session.identity import Grants, Identity
+from server.session.opening import Resumed
 from server.session.settings import CallSettings
 from server.signaling import messages as m
 from tests.rooms.conftest import ALL, Client, House, settle
@@ -110,12 +112,20 @@ async def test_a_join_that_meets_the_end_begins_anew(house: House) -> None:
 
 
 async def test_a_call_that_the_last_server_left_open_goes_on(house: House) -> None:
-    house.interrupted["room"] = "c-before"
+    so_far = CallMetricsUpdate(at=0.0, call_id="c-before", avg_rtt=50.0, peak_participants=5, reconnections=2,
+                               total_data_sent=1000, reports={"rtt": 3})  # fmt: skip
+    kept = {"captions": "off", "policy": "sfu", "theme": "dark"}
+    house.interrupted["room"] = Resumed(call_id="c-before", settings=kept, metrics=so_far)
     ann, bob = house.client("ann"), house.client("bob")
-    assert (await ann.join()).call_id == "c-before"
+    state = await ann.join()
+    assert (state.call_id, state.captions, state.policy) == ("c-before", "off", "sfu")
     assert (await bob.join()).call_id == "c-before"
+    await ann.ask("stats", m.ClientStats(rtt_ms=10, bytes_sent=7))
     await ann.ask("call.end")
     await settle()
+    [metrics] = house.recorder.of(CallMetricsUpdate)
+    assert (metrics.avg_rtt, metrics.reports["rtt"], metrics.total_data_sent) == (40.0, 4, 1007)
+    assert (metrics.peak_participants, metrics.reconnections) == (5, 2)
     assert (await ann.join()).call_id != "c-before"
 
 

@@ -284,6 +284,21 @@ def test_metrics_sum_up_what_clients_report() -> None:
     assert (row.total_data_sent, row.total_data_received) == (1500 + 100 + 500, 25)
 
 
+def test_metrics_are_stored_now_and_then_while_clients_report() -> None:
+    world = p2p_world()
+    ann = world.id("ann")
+    stored = []
+    for second in range(95):
+        world.call.stats(ann, m.ClientStats(bytes_sent=second, rtt_ms=second), world.now)
+        world.run()
+        if world.rows.metrics is not None and world.rows.metrics not in stored:
+            stored.append(world.rows.metrics)
+        world.advance(1.0)
+    assert [round(one.at - world.now + 95) for one in stored] == [30, 60, 90]
+    assert [one.total_data_sent for one in stored] == [30, 60, 90]
+    assert (stored[0].reports or {})["rtt"] == 31
+
+
 def test_transports_tell_their_state() -> None:
     world = World()
     ann = world.id("ann")

@@ -120,7 +120,6 @@ class Rows:
                 assert change.participant_id in self.present
                 self.captions.append(change)
             case changes.CallMetricsUpdate():
-                assert self.metrics is None
                 self.metrics = change
             case changes.CallEnded():
                 assert self.metrics is not None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from server.db.changes import CallMetricsUpdate
 from server.db.connection import Connection
 from server.db.times import moment
 from server.ids import cuid
@@ -22,13 +24,20 @@ _LARGEST = (
 
 def _upsert() -> str:
     columns = ", ".join(f'"{name}"' for name in _LATEST + _LARGEST)
-    values = ", ".join(f"${number}" for number in range(4, 4 + len(_LATEST + _LARGEST)))
+    given = [f"${number}" for number in range(4, 4 + len(_LATEST + _LARGEST))]
+    total = (_LATEST + _LARGEST).index("totalParticipants")
+    # A server that goes on with the call of a dead one does not know all who were in it; the rows do.
+    given[total] = f"""CASE WHEN {given[total]}::integer IS NOT NULL THEN GREATEST({given[total]}::integer,
+        (SELECT count(*) FROM call_participants p WHERE p."callSessionId" = $2)::integer) END"""
+    values = ", ".join([*given, f"${4 + len(given)}"])
     latest = ", ".join(f'"{name}" = COALESCE(excluded."{name}", m."{name}")' for name in _LATEST)
     largest = ", ".join(f'"{name}" = GREATEST(excluded."{name}", m."{name}")' for name in _LARGEST)
     return f"""
-        INSERT INTO call_metrics AS m (id, "callSessionId", "createdAt", "updatedAt", {columns})
+        INSERT INTO call_metrics AS m
+            (id, "callSessionId", "createdAt", "updatedAt", {columns}, "serverMetrics")
         VALUES ($1, $2, $3, $3, {values})
-        ON CONFLICT ("callSessionId") DO UPDATE SET {latest}, {largest}, "updatedAt" = excluded."updatedAt"
+        ON CONFLICT ("callSessionId") DO UPDATE SET {latest}, {largest}, "updatedAt" = excluded."updatedAt",
+            "serverMetrics" = COALESCE(m."serverMetrics", '{{}}'::jsonb) || excluded."serverMetrics"
     """
 
 
@@ -51,10 +60,13 @@ async def update_call_metrics(
     transport_errors: int = 0,
     total_data_sent: int | None = None,
     total_data_received: int | None = None,
+    reports: dict[str, int] | None = None,
+    media: dict[str, Any] | None = None,
 ) -> None:
     """Stores a call's figures: averages as given last, peaks and totals as the largest given so far.
 
     All are totals of the call, not increments; None leaves what is there. Units as in `CallMetricsUpdate`.
+    `reports` and `media` go into `"serverMetrics"`.
     """
     await connection.execute(
         _UPSERT,
@@ -72,6 +84,7 @@ async def update_call_metrics(
         transport_errors,
         total_data_sent,
         total_data_received,
+        {name: value for name, value in (("reports", reports), ("media", media)) if value is not None},
     )
 
 
@@ -79,6 +92,41 @@ async def call_metrics(connection: Connection, call_id: str) -> dict[str, Any] |
     """The metrics row of a call."""
     row = await connection.fetchrow('SELECT * FROM call_metrics WHERE "callSessionId" = $1', call_id)
     return None if row is None else dict(row)
+
+
+async def stored_metrics(connection: Connection, call_ids: Sequence[str]) -> dict[str, CallMetricsUpdate]:
+    """The figures of these calls as `update_call_metrics` was given them last, by call; `at` is the row's
+    updatedAt."""
+    rows = await connection.fetch(
+        'SELECT * FROM call_metrics WHERE "callSessionId" = ANY ($1::text[])', list(call_ids)
+    )
+    return {
+        row["callSessionId"]: CallMetricsUpdate(
+            at=row["updatedAt"].timestamp(),
+            call_id=row["callSessionId"],
+            avg_packet_loss=row["avgPacketLoss"],
+            avg_jitter=row["avgJitter"],
+            avg_rtt=row["avgRtt"],
+            avg_bitrate=row["avgBitrate"],
+            peak_participants=row["peakParticipants"],
+            total_participants=row["totalParticipants"],
+            reconnections=row["reconnections"],
+            ice_failures=row["iceFailures"],
+            transport_errors=row["transportErrors"],
+            total_data_sent=row["totalDataSent"],
+            total_data_received=row["totalDataReceived"],
+            reports=_reports(row["serverMetrics"]),
+        )
+        for row in rows
+    }
+
+
+def _reports(server_metrics: Any) -> dict[str, int] | None:
+    """Out of a column that other applications could write."""
+    found = server_metrics.get("reports") if isinstance(server_metrics, dict) else None
+    if not isinstance(found, dict):
+        return None
+    return {name: n for name, n in found.items() if isinstance(n, int) and n >= 0}
 
 
 async def mode_transition_stats(connection: Connection, start: float, end: float) -> dict[str, Any]:
