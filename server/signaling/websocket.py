@@ -1,9 +1,8 @@
-"""The WebSocket door: one nursery per connection around `Machine`, with trio-websocket as the wire.
+"""The WebSocket door: one nursery per connection around `Machine`, with `Frames` for the wire.
 
-Tasks of a connection: trio-websocket's own reader, `_receive` (reads promptly into a bounded inbox, because
-a full queue there would also hold up pings and closes), `_handle` (one request at a time, in order), `_write`
-(the only writer of messages), `_ping` and `_watch_deadline`. Whatever fails in them ends this connection
-only: trio-websocket's reader raises when a client's ping arrives during our close (upstream issue 184).
+Tasks of a connection: the listener's own, which reads; `_handle` (one request at a time, in order); `_write`
+(the only writer until the end, which sends all that waits in one piece); and `_keep_time` (the deadline of
+`hello`, then pings). Whatever fails in them ends this connection only.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 import trio
-from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
 from server.errors import ClientError
 from server.signaling import machine as m
 from server.signaling import rpc
+from server.signaling.frames import Closed, Frames
 from server.signaling.machine import Close, Event, Machine, Reply
 from server.signaling.messages import Hello, HelloResult, IceServer
 from server.signaling.outbox import Outbox
@@ -37,8 +36,9 @@ log = structlog.get_logger("websocket")
 SUBPROTOCOL = "tandem.v1"
 _FLUSH_S = 0.5  # for what waits to be written when a connection closes
 _CLOSE_S = 1.5  # for the closing handshake
-_LINGER_S = 1.0
-_LINGER_BYTES = 4 << 20
+_LINGER_BYTES = 4 << 20  # read after the end, so that a TCP reset does not overtake the close frame
+_READ = 16_384  # bytes; a thousand of the smallest frames, so that nobody else waits long for them
+_PIECE = 65_536  # bytes that are written together
 
 Authenticate = Callable[[Hello], "Identity"]  # raises ClientError
 
@@ -109,10 +109,8 @@ class WebSocketDoor:
 
 
 def _is_of_the_wire(error: BaseException) -> bool:
-    """What trio-websocket's reader raises for a client's doing, and nobody here need look into."""
-    from wsproto.utilities import LocalProtocolError
-
-    return isinstance(error, (LocalProtocolError, ConnectionClosed))
+    """What a client's going away does to its stream, and nobody here need look into."""
+    return isinstance(error, (trio.BrokenResourceError, trio.ClosedResourceError))
 
 
 class Connection:
@@ -125,21 +123,24 @@ class Connection:
         limits = door.limits
         self._machine = Machine(limits, trio.current_time())
         self._outbox = Outbox(max_messages=limits.outbound_messages, max_bytes=limits.outbound_bytes)
+        self._frames = Frames(max_message=limits.message_bytes)
         self._session: Session | None = None
         self._ending: Close | None = None
-        self._end = trio.Event()
+        self._reading = trio.CancelScope()
+        self._torn = False  # the writer was stopped within a frame
+        self._pong = trio.Event()
 
     # The Sink of server.rooms.session: called from anywhere on the Trio thread, returns at once.
 
     def send_nowait(self, method: str, params: msgspec.Raw) -> bool:
-        return self._ending is None and self._put(rpc.encode_notification(method, params))
+        return self._put(rpc.encode_notification(method, params))
 
     def close(self, code: int, reason: str) -> None:
         if self._ending is None:
             self._ending = Close(code, reason[:100])
             self._machine.apply(Event.CLOSE)
             self._door.counters[f"closed_{code}"] += 1
-            self._end.set()
+            self._reading.cancel()
 
     def detach(self) -> None:
         self.close(m.LEFT, "")
@@ -148,60 +149,83 @@ class Connection:
             self._session = None
 
     async def run(self) -> None:
-        limits = self._door.limits
-        async with trio.open_nursery() as wire:
-            accepted: WebSocketConnection | None = None
-            with trio.move_on_after(limits.hello_timeout_s):
-                request = await wrap_server_stream(
-                    wire,
-                    self._stream,
-                    message_queue_size=16,
-                    max_message_size=limits.message_bytes,
-                    receive_buffer_size=65_536,
-                )
-                offered = SUBPROTOCOL in request.proposed_subprotocols
-                accepted = await request.accept(subprotocol=SUBPROTOCOL if offered else None)
-            if accepted is not None:
-                await self._converse(accepted)
-            wire.cancel_scope.cancel()
+        opened = False
+        with trio.move_on_after(self._door.limits.hello_timeout_s):
+            opened = await self._open()
+        if opened:
+            await self._converse()
+            await self._say_goodbye()
 
-    async def _converse(self, wire: WebSocketConnection) -> None:
+    async def _open(self) -> bool:
+        """False: the client is gone, or it was no WebSocket's opening."""
+        whole = False
+        while not whole:
+            data = await self._stream.receive_some(_READ)
+            if not data:
+                return False
+            try:
+                whole = self._frames.open_untrusted(bytes(data), SUBPROTOCOL)
+            except ValueError:
+                return False
+        await self._stream.send_all(self._frames.to_send())
+        return True
+
+    async def _converse(self) -> None:
         inbox_in, inbox_out = trio.open_memory_channel[RpcRequest](self._door.limits.pending_requests)
         async with trio.open_nursery() as tasks:
-            tasks.start_soon(self._receive, wire, inbox_in)
             tasks.start_soon(self._handle, inbox_out)
-            tasks.start_soon(self._write, wire)
-            tasks.start_soon(self._ping, wire)
-            tasks.start_soon(self._watch_deadline)
-            await self._end.wait()
+            tasks.start_soon(self._write)
+            tasks.start_soon(self._keep_time)
+            with self._reading:
+                await self._read(inbox_in)
             assert self._ending is not None
             if self._ending.code != m.TOO_SLOW:
                 with trio.move_on_after(_FLUSH_S):
                     await self._outbox.wait_written()
             tasks.cancel_scope.cancel()
-        with trio.move_on_after(_CLOSE_S):
-            await wire.aclose(self._ending.code, self._ending.reason)
-        if self._ending.code == m.TOO_LARGE:
-            await self._linger()
 
-    async def _receive(self, wire: WebSocketConnection, inbox: trio.MemorySendChannel[RpcRequest]) -> None:
-        while True:
+    async def _read(self, inbox: trio.MemorySendChannel[RpcRequest]) -> None:
+        data: bytes | bytearray = b""  # messages may have come with the opening
+        while self._ending is None:
+            for message in self._frames.receive_untrusted(bytes(data)):
+                if isinstance(message, Closed):
+                    self.close(message.code, message.reason)
+                    return
+                self._take(message, inbox)
+            answers = self._frames.to_send()
+            if answers:
+                self._put(answers)
+            if self._frames.pongs:
+                self._pong.set()
+            data = await self._stream.receive_some(_READ)
+            if not data:
+                self.close(m.LEFT, "")
+
+    def _take(self, message: str | bytes, inbox: trio.MemorySendChannel[RpcRequest]) -> None:
+        if self._ending is not None:
+            return
+        now = trio.current_time()
+        step = self._machine.receive_untrusted(message, now)
+        if isinstance(step, RpcRequest):
             try:
-                message = await wire.get_message()
-            except ConnectionClosed:
-                too_large = wire.closed is not None and wire.closed.code == m.TOO_LARGE
-                self.close(m.TOO_LARGE if too_large else m.LEFT, "")
-                return
-            if self._ending is not None:
-                return
-            now = trio.current_time()
-            step = self._machine.receive_untrusted(message, now)
-            if isinstance(step, RpcRequest):
-                try:
-                    inbox.send_nowait(step)
-                except trio.WouldBlock:
-                    step = self._machine.overload(step, now)
-            self._carry_out(step)
+                inbox.send_nowait(step)
+            except trio.WouldBlock:
+                step = self._machine.overload(step, now)
+        self._carry_out(step)
+
+    async def _say_goodbye(self) -> None:
+        """The closing handshake of RFC 6455 section 7.1.2, as far as the client takes part in it."""
+        assert self._ending is not None
+        left = _LINGER_BYTES
+        with trio.move_on_after(_CLOSE_S):
+            if not self._torn:
+                await self._stream.send_all(self._frames.close(self._ending.code, self._ending.reason))
+            while left > 0 and not self._frames.over:
+                data = await self._stream.receive_some(_READ)
+                if not data:
+                    return
+                left -= len(data)
+                self._frames.receive_untrusted(bytes(data))
 
     async def _handle(self, inbox: trio.MemoryReceiveChannel[RpcRequest]) -> None:
         async for request in inbox:
@@ -271,48 +295,45 @@ class Connection:
         elif isinstance(step, Close):
             self.close(step.code, step.reason)
 
-    def _put(self, text: str) -> bool:
-        if self._outbox.put_nowait(text):
+    def _put(self, message: str | bytes) -> bool:
+        """A text, or frames that are ready."""
+        if self._ending is not None:
+            return False
+        frames = self._frames.text(message) if isinstance(message, str) else message
+        if not frames:  # the client has closed
+            return False
+        if self._outbox.put_nowait(frames):
             return True
         self.close(m.TOO_SLOW, "too slow a reader")
         return False
 
-    async def _write(self, wire: WebSocketConnection) -> None:
+    async def _write(self) -> None:
         while True:
-            text = await self._outbox.take()
+            piece = await self._outbox.take(_PIECE)
+            self._torn = True
             try:
-                await wire.send_message(text)
-            except ConnectionClosed:
+                await self._stream.send_all(piece)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
                 self.close(m.LEFT, "")
                 return
+            self._torn = False
 
-    async def _ping(self, wire: WebSocketConnection) -> None:
+    async def _keep_time(self) -> None:
         limits = self._door.limits
-        while True:
-            await trio.sleep(limits.ping_interval_s)
-            with trio.move_on_after(limits.ping_timeout_s) as scope:
-                try:
-                    await wire.ping()
-                except ConnectionClosed:
-                    return
-            if scope.cancelled_caught:
-                self.close(m.TOO_SLOW, "no pong in time")
-                return
-
-    async def _watch_deadline(self) -> None:
+        next_ping = trio.current_time() + limits.ping_interval_s
         while (deadline := self._machine.next_timeout()) is not None:
             await trio.sleep_until(deadline)
             step = self._machine.handle_timer(trio.current_time())
             if step is not None:
                 self._carry_out(step)
                 return
-
-    async def _linger(self) -> None:
-        """Read on for a moment, so that a TCP reset does not overtake the close frame."""
-        left = _LINGER_BYTES
-        with trio.move_on_after(_LINGER_S):
-            try:
-                while left > 0 and (data := await self._stream.receive_some(65_536)):
-                    left -= len(data)
-            except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
+        while True:
+            await trio.sleep_until(next_ping)
+            self._frames.pongs, self._pong = 0, trio.Event()
+            self._put(self._frames.ping())
+            with trio.move_on_after(limits.ping_timeout_s) as scope:
+                await self._pong.wait()
+            if scope.cancelled_caught:
+                self.close(m.TOO_SLOW, "no pong in time")
                 return
+            next_ping = trio.current_time() + limits.ping_interval_s
