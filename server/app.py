@@ -169,7 +169,7 @@ class _App:
             version=self._version,
             vital={"media": lambda: "ok" if self._media.running else "stopped"},
             # Calls go on without it: what they would write waits on disk.
-            other={"database": self._database_state},
+            other={"database": self._database_state, "spool": lambda: self._storage.recorder.spool_state},
         )
         metrics = Metrics(
             {
@@ -222,9 +222,8 @@ class _App:
         return Resumed(call_id=call.call_id, settings=call.settings, metrics=call.metrics)
 
     def _database_state(self) -> str:
-        recorder = self._storage.recorder
-        waiting = not recorder.connected and recorder.stats().pending > 0
-        return "unavailable" if waiting or not self._storage.ready else "ok"
+        storage = self._storage
+        return "ok" if storage.ready and storage.recorder.keeping_up else "unavailable"
 
     def _upgrade(self, request: Request) -> Response | UpgradeHandler | None:
         if request.path != "/ws":

@@ -17,6 +17,7 @@ from trio_websocket import ConnectionClosed, wrap_client_stream
 from server import app
 from server.config import load
 from server.db.recorder import RecorderStats
+from server.db.startup import InterruptedCall
 from server.errors import ConfigError
 from server.rtc.parameters import IceCandidate
 from server.signaling.settings import AuthSettings
@@ -26,7 +27,8 @@ from tests.signaling.fakes import Client
 
 
 class Recorder:
-    connected = True
+    keeping_up = True
+    spool_state = "ok"
 
     def __init__(self, diary: list[str]) -> None:
         self.diary = diary
@@ -44,7 +46,7 @@ class Storage:
     def __init__(self, diary: list[str]) -> None:
         self.recorder = Recorder(diary)
 
-    def resumable(self, room_id: str, *, at: float, grace: float) -> str | None:
+    def resumable(self, room_id: str, *, at: float, grace: float) -> InterruptedCall | None:
         return None  # the last server left nothing open
 
 
