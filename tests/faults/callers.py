@@ -117,6 +117,8 @@ class Person:
             for event, _ in self._answers.values():
                 event.set()
             self._answers.clear()
+            self.news.set()
+            self.news = trio.Event()
 
     async def ask(self, method: str, **params: Any) -> dict[str, Any]:
         if not self.connected:

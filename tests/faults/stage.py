@@ -86,6 +86,8 @@ class Stage:
                     await fault(self)  # type: ignore[misc]
                     await self.caught_up()
                     self._stopping = True
+                    scripts.cancel_scope.deadline = trio.current_time() + 30
+                assert not scripts.cancel_scope.cancelled_caught, "people wait for something that never comes"
                 await self._check_media()
                 await self._end(talk)
                 await self._end(switch)

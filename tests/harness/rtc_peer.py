@@ -382,5 +382,9 @@ async def _open(candidate: IceCandidate, protocol: str) -> _Udp | _Tcp:
         return _Tcp(await trio.open_tcp_stream(candidate.address, candidate.port))
     v6 = ipaddress.ip_address(candidate.address).version == 6
     socket = trio.socket.socket(trio.socket.AF_INET6 if v6 else trio.socket.AF_INET, trio.socket.SOCK_DGRAM)
-    await socket.connect((candidate.address, candidate.port))
+    try:
+        await socket.connect((candidate.address, candidate.port))
+    except BaseException:
+        socket.close()
+        raise
     return _Udp(socket)
