@@ -36,6 +36,9 @@ _JSON: Headers = [(b"content-type", b"application/json"), (b"cache-control", b"n
 class Api:
     """The handler of everything below `/api/`. `counters` only grow."""
 
+    # And twice the database's time: longer than an operation's own waits together. What this ends is stuck.
+    LIMIT_S = 4.0
+
     def __init__(
         self,
         desk: Desk,
@@ -55,8 +58,6 @@ class Api:
         html = [(b"content-type", b"text/html; charset=utf-8")]
         routes.append(("GET", f"{BASE}/docs", _fixed(html, page(version))))
         self._router = Router(routes, _nothing_here, not_allowed=_not_allowed, fallback_takes_all=True)
-        # Longer than any of an operation's own waits together: what it ends is stuck.
-        self._limit_s = 2 * settings.timeout_s + 4
 
     async def __call__(self, request: Request) -> Response:
         self.counters["requests"] += 1
@@ -70,7 +71,7 @@ class Api:
 
     async def _answer(self, operation: Operation, request: Request) -> Response:
         try:
-            with trio.move_on_after(self._limit_s):
+            with trio.move_on_after(self.LIMIT_S + 2 * self._settings.timeout_s):
                 return await self._operate(operation, request)
             raise Problem("too_busy", "That took too long here: come back in a moment.")
         except Problem as problem:

@@ -25,6 +25,7 @@ from server.session.opening import Ahead, NewCall
 LINK_WAIT_S = 900.0  # of a call that rings nobody
 MAX_WAITING = 5  # calls of one user that nobody has come to yet
 _LOOK_UP_S = 1.0  # for what would be known without the database as well
+_FIRST, _LAST = datetime(1, 1, 3, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
 _OVER = ("ENDED", "MISSED", "REJECTED")
 
 
@@ -190,12 +191,8 @@ def no_call() -> Problem:
 
 
 def utc(when: datetime) -> datetime:
-    """In UTC, at the edge of time at most."""
-    try:
-        return when.astimezone(UTC)
-    except OverflowError:
-        edge = datetime.min if when.year == 1 else datetime.max
-        return edge.replace(tzinfo=UTC)
+    """In UTC, away from the edges of what a datetime can be."""
+    return min(max(when, _FIRST), _LAST).astimezone(UTC)
 
 
 def _check_initiator(ask: Ask, body: asked.OpenCall) -> Ahead:
