@@ -1,7 +1,8 @@
 """Tokens: JWTs (RFC 7519) that say who a client is and what it may do, and the identity that follows.
 
 Claims: `sub` the user's id (a guest without it), `name`, `avatar`, `room` (one room's id, or "*"), `can` (a
-list of start, publish, end, read, admin; start and publish without it), `exp` (required), `nbf`, `iss`, `aud`.
+list of start, publish, end, read, admin; start and publish without it), `exp` (required), `nbf`, `iss`,
+`aud`.
 A token is signed by the server's secret (HS256), or by a holder of a configured key (RS, PS, ES, EdDSA);
 which algorithms a key accepts follows from the key alone, never from the token.
 """

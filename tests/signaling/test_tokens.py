@@ -66,6 +66,14 @@ def test_admin_can_everything() -> None:
     assert (grants.start, grants.publish, grants.end, grants.admin) == (True, True, True, True)
 
 
+def test_the_grant_to_read() -> None:
+    made = tokens()
+    grants = made.authenticate(Hello(token=mint(made, can=["read"], room="*"))).grants
+    assert (grants.read, grants.start, grants.end, grants.admin) == (True, False, False, False)
+    assert grants.names() == ["join", "read", "room:*"]
+    assert not made.authenticate(Hello(token=mint(made))).grants.read
+
+
 def test_a_guest_with_a_token_brings_a_name() -> None:
     made = tokens()
     identity = made.authenticate(Hello(token=mint(made, user_id=None, name=""), name=" Bob\n"))

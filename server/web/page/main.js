@@ -163,7 +163,8 @@ client.addEventListener("caption", ({ detail }) => callView.captions.add(detail)
 client.addEventListener("incoming", ({ detail }) => ring.show(detail));
 client.addEventListener("cancelled", ({ detail }) => ring.hide(detail.callId));
 client.addEventListener("ended", ({ detail }) => {
-  finish("The call has ended", detail.reason === "rejected" ? "It was declined." : "");
+  if (detail.reason === "removed") finish("You are no longer in the call", "Somebody with the right to it took you out.");
+  else finish("The call has ended", detail.reason === "rejected" ? "It was declined." : "");
 });
 client.addEventListener("replaced", () => {
   finish("You are in this call elsewhere", "Another tab or device has taken it over.");
