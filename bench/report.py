@@ -55,8 +55,8 @@ def write(path: str | None, question: str, rows: list[dict[str, Any]]) -> None:
 def faults(found: dict[str, float]) -> dict[str, float]:
     """What a run of the driver must not have: empty when all packets were right."""
     names = (
-        "missing", "tail", "silent", "twice", "forged", "unknown", "strange", "disorder", "reordered", "broken",
-        "stalls", "send_failures",
+        "missing", "head", "tail", "silent", "twice", "forged", "unknown", "strange", "disorder", "reordered",
+        "broken", "stalls", "send_failures",
     )  # fmt: skip
     wrong = {name: found[name] for name in names if found.get(name)}
     if not found["received"]:

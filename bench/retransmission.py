@@ -66,7 +66,7 @@ def measure(stage: Rooms, loss: float, up: float, seconds: float) -> dict[str, A
     delays = stage.traffic.repairs()
     wrong = {name: found[name] for name in _WRONG if found[name]}
     if not loss and not up:
-        wrong |= {name: found[name] for name in ("missing", "tail", "gaps") if found[name]}
+        wrong |= {name: found[name] for name in ("missing", "head", "tail", "gaps") if found[name]}
     expected = max(1, found["packets"] + found["missing"])
     return {
         "what": "tandem",

@@ -17,7 +17,7 @@ cdef enum InVerdict:
     IN_REPAIRED = 1  # one that was missing
     IN_REORDERED = 2  # the same, but nobody had to send it again
     IN_TWICE = 3
-    IN_SPARE = 4  # a retransmission of what had come after all
+    IN_SPARE = 4  # an original and its retransmission have both come
     IN_STRANGE = 5  # somebody else's media
     IN_EARLY = 6  # from before the beginning, or too old to tell
 
@@ -38,6 +38,7 @@ ctypedef struct Incoming:
     uint32_t first_timestamp
     uint32_t first_source
     uint64_t seen[IN_WORDS]
+    uint64_t by_repair[IN_WORDS]  # of those, which came as a retransmission
     int64_t missed_at[IN_WINDOW]
     NackTracker* nack  # video's
     Reception reception

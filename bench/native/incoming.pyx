@@ -34,16 +34,16 @@ cdef void in_restart(Incoming* s) noexcept nogil:
     s.twice = s.spare = s.strange = s.broken = s.early = 0
 
 
-cdef inline bint has(const Incoming* s, int64_t counter) noexcept nogil:
-    return (s.seen[(counter & MASK) >> 6] >> (counter & 63)) & 1
+cdef inline bint has(const uint64_t* bits, int64_t counter) noexcept nogil:
+    return (bits[(counter & MASK) >> 6] >> (counter & 63)) & 1
 
 
-cdef inline void put(Incoming* s, int64_t counter, bint there) noexcept nogil:
+cdef inline void put(uint64_t* bits, int64_t counter, bint there) noexcept nogil:
     cdef uint64_t bit = <uint64_t>1 << (counter & 63)
     if there:
-        s.seen[(counter & MASK) >> 6] |= bit
+        bits[(counter & MASK) >> 6] |= bit
     else:
-        s.seen[(counter & MASK) >> 6] &= ~bit
+        bits[(counter & MASK) >> 6] &= ~bit
 
 
 cdef void advance(Incoming* s, int64_t counter, int64_t now) noexcept nogil:
@@ -53,7 +53,7 @@ cdef void advance(Incoming* s, int64_t counter, int64_t now) noexcept nogil:
     if counter - missing > IN_WINDOW:
         missing = counter - IN_WINDOW
     while missing < counter:
-        put(s, missing, False)
+        put(s.seen, missing, False)
         s.missed_at[missing & MASK] = now
         missing += 1
     s.highest = counter
@@ -77,8 +77,9 @@ cdef int in_packet(Incoming* s, uint16_t sequence, uint32_t timestamp, uint32_t 
     elif counter < s.first or s.highest - counter >= IN_WINDOW:
         s.early += 1
         return IN_EARLY
-    elif has(s, counter):
-        if repeated:
+    elif has(s.seen, counter):
+        if repeated != has(s.by_repair, counter):
+            put(s.by_repair, counter, False)  # both have come now: a third is one too many
             s.spare += 1
             return IN_SPARE
         s.twice += 1
@@ -90,7 +91,8 @@ cdef int in_packet(Incoming* s, uint16_t sequence, uint32_t timestamp, uint32_t 
     else:
         s.reordered += 1
         verdict = IN_REORDERED
-    put(s, counter, True)
+    put(s.seen, counter, True)
+    put(s.by_repair, counter, repeated)
     s.packets += 1
     if <uint16_t>(sequence - s.first_sequence) != <uint16_t>(counter - s.first) or \
             timestamp - s.first_timestamp != source - s.first_source:

@@ -56,6 +56,7 @@ ctypedef struct Outgoing:
     uint16_t rtx_sequence
     uint32_t timestamp
     int64_t counter  # packets, retransmissions not counted
+    int64_t began  # where the counter stood when the run began
     int since_key
     bint key_wanted
     uint64_t random

@@ -337,8 +337,8 @@ cdef class Traffic:
     def run(self, double seconds, *, double loss=0.0, double loss_up=0.0, double drain=0.4) -> dict:
         """Sends for `seconds`, then waits `drain` seconds for what is under way. Shares of packets are lost each way.
 
-        Counts of this run alone. `tail`: packets that no later one has shown to be missing; `silent`: streams of
-        which nothing came.
+        Counts of this run alone. `head` and `tail`: missing packets before the first that came and behind the last;
+        `silent`: streams of which nothing came.
         """
         cdef int64_t begun = net_clock(CLOCK_MONOTONIC) // 1000
         cdef int64_t cpu = net_clock(CLOCK_THREAD_CPUTIME_ID)
@@ -361,6 +361,7 @@ cdef class Traffic:
                 in_restart(&t.incoming[k])
         sent_before = self._sent()
         for i in range(self.load.heap_count):
+            self.load.heap[i].began = self.load.heap[i].counter
             self.load.heap[i].due = begun + <int64_t>(next_random(&self.load.random) % <uint64_t>self.load.heap[i].interval)
         for i in range(self.load.heap_count // 2, -1, -1):
             if i < self.load.heap_count:
@@ -389,10 +390,10 @@ cdef class Traffic:
         cdef Transport* t
         cdef Incoming* s
         cdef int i, k
-        cdef int64_t tail
+        cdef Outgoing* source
         found = dict(self.load.totals)
         found["late_us"] = self.load.late_us
-        names = ("packets", "bytes", "missing", "tail", "silent", "gaps", "repaired", "reordered", "twice", "spare",
+        names = ("packets", "bytes", "missing", "head", "tail", "silent", "gaps", "repaired", "reordered", "twice", "spare",
                  "strange", "broken", "early", "lost_up", "send_failures", "streams")
         found.update(dict.fromkeys(names, 0))
         found["twice"] = found.pop("replayed")
@@ -403,20 +404,21 @@ cdef class Traffic:
             for k in range(t.incoming_count):
                 s = &t.incoming[k]
                 found["streams"] += 1
+                found["strange"] += s.strange
                 if not s.started:
                     found["silent"] += 1
                     continue
-                tail = (<Outgoing*><size_t>self.tags[s.tag]).counter - 1 - s.highest
+                source = <Outgoing*><size_t>self.tags[s.tag]
                 found["packets"] += s.packets
                 found["bytes"] += s.bytes
                 found["missing"] += in_missing(s)
-                found["tail"] += tail
+                found["head"] += s.first - source.began
+                found["tail"] += source.counter - 1 - s.highest
                 found["gaps"] += s.gaps
                 found["repaired"] += s.repaired
                 found["reordered"] += s.reordered
                 found["twice"] += s.twice
                 found["spare"] += s.spare
-                found["strange"] += s.strange
                 found["broken"] += s.broken
                 found["early"] += s.early
         return found
