@@ -163,7 +163,7 @@ client.addEventListener("caption", ({ detail }) => callView.captions.add(detail)
 client.addEventListener("incoming", ({ detail }) => ring.show(detail));
 client.addEventListener("cancelled", ({ detail }) => ring.hide(detail.callId));
 client.addEventListener("ended", ({ detail }) => {
-  if (detail.reason === "removed") finish("You are no longer in the call", "Somebody with the right to it took you out.");
+  if (detail.reason === "removed") finish("You are no longer in the call", "Somebody took you out of it.");
   else finish("The call has ended", detail.reason === "rejected" ? "It was declined." : "");
 });
 client.addEventListener("replaced", () => {
