@@ -280,6 +280,7 @@ def real_parts() -> Parts:
             data_dir=config.data_dir,
             database_url=config.database.url,
             postgres_binaries=config.database.binaries,
+            max_spool_bytes=config.database.spool_mb << 20,
             retention_days=config.database.retention_days,
         ) as opened:
             yield opened

@@ -33,6 +33,7 @@ Codec = Annotated[
 EngineCount = Annotated[int, Meta(ge=1, le=16, description="a number of threads, 1 to 16")]
 SpreadAbove = Annotated[int, Meta(ge=0, le=1_000_000, description="a number of consumers, 0 to 1000000")]
 RetentionDays = Annotated[int, Meta(ge=1, le=36_500, description="days, 1 to 36500, or empty")]
+SpoolMegabytes = Annotated[int, Meta(ge=1, le=1_000_000, description="MiB, 1 to 1000000")]
 
 
 class MediaSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +58,7 @@ class MediaSettings(msgspec.Struct, frozen=True, kw_only=True):
 class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
     url: str | None = None  # postgresql://…; empty: an embedded PostgreSQL in data_dir
     binaries: Path | None = None  # folder with postgres and initdb; found otherwise
+    spool_mb: SpoolMegabytes = 256  # for changes that wait for the database, in data_dir/spool
     retention_days: RetentionDays | None = None  # delete calls this long after their end; empty: keep them
 
 

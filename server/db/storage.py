@@ -19,6 +19,7 @@ from server.db.errors import DatabaseError, DatabaseUnavailable, DataDirBusy, Em
 from server.db.pool import Database, open_database
 from server.db.recorder import PAUSE_LAST, Recorder
 from server.db.retention import purge
+from server.db.spool import MAX_BYTES
 from server.db.startup import InterruptedCall, heartbeat, take_over
 from server.ids import cuid
 
@@ -219,6 +220,7 @@ async def open_storage(
     postgres_binaries: Path | None = None,
     pool_size: int = 20,
     patience: float = 5.0,
+    max_spool_bytes: int = MAX_BYTES,
     retention_days: int | None = None,
 ) -> AsyncIterator[Storage]:
     """Opens the database at `database_url`, or an embedded one in `data_dir`, for the length of the block.
@@ -236,7 +238,7 @@ async def open_storage(
             _server(data_dir, database_url, postgres_binaries) as (dsn, postgres),
             open_database(dsn, size=pool_size) as database,
         ):
-            recorder = Recorder(data_dir / "spool", cuid())
+            recorder = Recorder(data_dir / "spool", cuid(), max_spool_bytes=max_spool_bytes)
             storage = Storage(database, recorder, data_dir)
             try:
                 await _first_try(storage, patience)
