@@ -23,6 +23,7 @@ from bench.load import namespace
 from bench.load.cpu import spent, thread_times
 from bench.load.pin import apart, pin_media, pin_server
 from bench.load.tandem import MID, MID_EXTENSION, PAYLOAD_TYPE, SSRC, TWCC_EXTENSION, Call
+from bench.load.veth import where_receivers_are
 from bench.native.bare import Bare
 from bench.native.driver import Driver
 from rtp_core.srtp import Profile, SrtpPair
@@ -50,8 +51,10 @@ def bare_stage(receivers: int, sinks: int, *, gso: bool, stamps: bool) -> Iterat
     up = secrets.token_bytes(28)
     keys = [secrets.token_bytes(28) for _ in range(receivers + sinks)]
     with apart(), ExitStack() as stack:
-        server, sender = _socket(stack, namespace.SERVER), _socket(stack, namespace.WITNESS)
-        listening = [_socket(stack, namespace.WITNESS) for _ in range(receivers)]
+        server = _socket(stack, namespace.SERVER)
+        with where_receivers_are():
+            sender = _socket(stack, namespace.WITNESS)
+            listening = [_socket(stack, namespace.WITNESS) for _ in range(receivers)]
         server.setsockopt(_SOL_UDP, _UDP_GRO, int(gso))
         for one in listening:
             one.setsockopt(_SOL_UDP, _UDP_GRO, int(not stamps))
