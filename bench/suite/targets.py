@@ -101,6 +101,10 @@ TARGETS = (
         most("forward_cost", "ratio", **_FIFTY),
     ),
     Target(
+        "… without UDP_SEGMENT, against the bare loop without", "≤ 1.25 x", 1.25, "x",
+        most("forward_cost_plain", "ratio", **_FIFTY),
+    ),
+    Target(
         "… Janus on the same work", "≥ 8 x as much", 8, "x",
         most("peer_cost", "times_tandem", what="janus", consumers=50), at_least=True,
     ),
@@ -113,4 +117,13 @@ TARGETS = (
     Target("… p99.9", "≤ 1,000 µs", 1000, "µs", most("forward_latency", "p99.9", **_SINGLES)),
     Target("latency at every N and burst, against the bare loop", "≤ 1.3 x", 1.3, "x", latency_against_bare),
     Target("… with Trio blocked: p50 against not blocked", "≤ 1.15 x", 1.15, "x", blocked_against_free),
+    Target(
+        "joins: full handshakes a second of one core", "≥ 300 /s", 300, "/s",
+        least("joins", "handshakes_per_core_second"), at_least=True,
+    ),
+    Target(
+        "memory of a participant, without the retransmission cache", "≤ 200 kB", 200, "kB",
+        most("memory", "kb", what="participant with media"),
+    ),
+    Target("a packet's cost as consumers and rooms grow", "≤ 1.15 x", 1.15, "x", most("flatness", "growth")),
 )  # fmt: skip
