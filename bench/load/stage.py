@@ -7,8 +7,6 @@ import os
 import re
 import secrets
 import socket
-import subprocess
-import sys
 import tempfile
 import threading
 import urllib.request
@@ -27,7 +25,7 @@ from bench.load.veth import where_receivers_are
 from bench.native.bare import Bare
 from bench.native.driver import Driver
 from rtp_core.srtp import Profile, SrtpPair
-from tests.harness.server_process import ROOT, ServerProcess
+from tests.harness.server_process import ServerProcess
 
 ENGINE_THREAD = "tandem-media"
 _BARE_SSRC = 9
@@ -108,15 +106,9 @@ def bare_stage(receivers: int, sinks: int, *, gso: bool, stamps: bool) -> Iterat
 class Server(ServerProcess):
     """With a signal that keeps its Trio thread busy: see bench.load.blockable."""
 
-    def start(self) -> Server:
-        command = [
-            sys.executable, "-m", "bench.load.blockable", "serve", "--dev", "--data-dir", str(self.data_dir),
-            "--http-port", str(self.http_port), "--media-port", str(self.media_port), *self._args,
-        ]  # fmt: skip
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=os.environ)
-        self._wait_until_ready()
-        return self
+    def __init__(self, data_dir: Path, *args: str) -> None:
+        super().__init__(data_dir, *args)
+        self.module = "bench.load.blockable"
 
     def counters(self) -> tuple[int, int]:
         """Packets forwarded and messages given to the kernel since its start, by the server's metrics."""
