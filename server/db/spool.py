@@ -20,7 +20,11 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
+import structlog
+
 from server.db.writes import Record
+
+log = structlog.get_logger("tandem.recorder")
 
 MAGIC = b"TANDEM1\n"
 _HEADER = struct.Struct("<IIQ")
@@ -90,6 +94,7 @@ class Spool:
         self._segments: list[tuple[int, Path]] = []
         self._fd = -1
         self._open_size = 0  # of the open segment
+        self._newest = 0  # number of the record appended last
         self._size_all = sum(path.stat().st_size for row in segments(directory).values() for _, path in row)
         self._dirty: deque[Path] = deque()  # segments with something that no `sync` has seen
         self._cached: tuple[Path, int, dict[int, bytes]] | None = None
@@ -114,6 +119,7 @@ class Spool:
             self._undo()
             return False
         self._open_size += written
+        self._newest = n
         self._size_all += written
         # Marked after the write: whoever takes the mark away meanwhile flushes this record too.
         path = self._segments[-1][1]
@@ -136,10 +142,12 @@ class Spool:
         return self._cached[2].get(n)
 
     def drop_through(self, n: int, *, all_written: bool = False) -> None:
-        """Removes the segments that hold nothing above `n`; the open one too if `all_written`."""
+        """Removes the segments that hold nothing above `n`; the open one only when it has grown, or if
+        `all_written`."""
         while len(self._segments) > 1 and self._segments[1][0] <= n + 1:
             self._remove(self._segments.pop(0)[1])
-        if all_written and self._segments:
+        grown = self._open_size >= min(self._segment_bytes, self._max_bytes // 4)
+        if (all_written or (grown and n >= self._newest)) and self._segments:
             self._close()
             self._remove(self._segments.pop(0)[1])
 
@@ -210,9 +218,18 @@ def _flush(path: Path) -> None:
 
 
 def read_segment(path: Path) -> list[Record]:
-    """The good records of a segment, up to the first damage."""
-    found = []
-    with contextlib.suppress(SpoolDamage):
-        for record in records_untrusted(path.read_bytes()):
+    """The good records of a segment, up to the first damage, which is logged."""
+    found: list[Record] = []
+    data = path.read_bytes()
+    try:
+        for record in records_untrusted(data):
             found.append(record)
+    except SpoolDamage as damage:
+        log.warning(
+            "a spool file is damaged, as by a crash in the middle of a write: what follows is lost",
+            file=path.name,
+            damage=str(damage),
+            bytes_lost=len(data) - damage.offset,
+            good_records=len(found),
+        )
     return found

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from server.db import spool as spool_module
 from server.db.spool import MAGIC, Spool, SpoolDamage, read_segment, records_untrusted, segments
@@ -55,6 +56,22 @@ def test_written_segments_go(tmp_path: Path) -> None:
     assert segments(tmp_path) == {}
     assert spool.size == 0
     assert fill(spool, 1, first=51) == on_disk(tmp_path)
+    spool.close()
+
+
+def test_a_small_spool_is_empty_when_all_is_written(tmp_path: Path) -> None:
+    """One segment may be all that there is room for."""
+    spool = Spool(tmp_path, "s", max_bytes=1000)
+    n = 0
+    while spool.append(n + 1, b"x" * 100):
+        n += 1
+    spool.drop_through(n - 1)
+    assert not spool.append(n + 1, b"x" * 100)
+    spool.drop_through(n)
+    assert spool.size == 0
+    assert spool.append(n + 1, b"x" * 100)
+    spool.drop_through(n + 1)  # a short one stays open: files need not come and go with every change
+    assert on_disk(tmp_path) == [Record(n + 1, b"x" * 100)]
     spool.close()
 
 
@@ -126,7 +143,11 @@ def test_every_cut_leaves_the_records_before_it(tmp_path: Path) -> None:
     for length in range(len(data) + 1):
         path.write_bytes(data[:length])
         whole = sum(1 for end in ends[1:] if end <= length)
-        assert read_segment(path) == records[:whole]
+        with capture_logs() as logged:
+            assert read_segment(path) == records[:whole]
+        told = [(line["file"], line["bytes_lost"], line["good_records"]) for line in logged]
+        lost = length - max((end for end in ends if end <= length), default=0)
+        assert told == ([] if length in ends else [("cut", lost, whole)])
 
 
 @given(st.integers(min_value=0), st.integers(min_value=1, max_value=255))
