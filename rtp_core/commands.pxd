@@ -4,8 +4,9 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from rtp_core.ext cimport EXT_KINDS
 from rtp_core.objects cimport (
-    MAX_CNAME, MAX_MID, MAX_PAYLOADS, SLOT_SIZE, Core, IceCredentials, Payload,
+    MAX_CNAME, MAX_MID, MAX_PAYLOADS, Core, IceCredentials, Payload,
 )
+from rtp_core.outbox cimport SLOT_SIZE
 
 cdef enum CommandType:
     ADD_ROUTER = 1

@@ -239,7 +239,7 @@ cdef void add_consumer(Core* core, int64_t now, const Command* command) noexcept
     if consumer.rtx_ssrc:
         map_set(&core.by_ssrc, (<uint64_t>transport.head.index << 32) | consumer.rtx_ssrc, consumer.head.index)
     if not consumer.paused and consumer.is_video:
-        request_keyframe(core, producer, now)
+        request_keyframe(core, producer, now, True)
 
 
 cdef void unlink_from_producer(Consumer* consumer) noexcept nogil:
@@ -353,9 +353,10 @@ cdef void remove(Core* core, uint64_t handle) noexcept nogil:
 cdef void start_again(Core* core, Consumer* consumer, int64_t now) noexcept nogil:
     rewrite_resume(&consumer.rewrite)
     consumer.started = 0
+    consumer.held_off_us = 0
     if consumer.is_video:
         consumer.waiting = 1
-        request_keyframe(core, consumer.producer, now)
+        request_keyframe(core, consumer.producer, now, True)
 
 
 cdef void set_paused(Core* core, uint64_t handle, int64_t now, bint paused) noexcept nogil:
@@ -401,7 +402,7 @@ cdef void apply(Core* core, int64_t now, const Command* command) noexcept nogil:
     elif command.type == KEYFRAME:
         producer = get_producer(core, command.handle)
         if producer != NULL:
-            request_keyframe(core, producer, now)
+            request_keyframe(core, producer, now, False)
     else:
         transport = get_transport(core, command.handle)
         if transport == NULL:
@@ -414,7 +415,7 @@ cdef void apply(Core* core, int64_t now, const Command* command) noexcept nogil:
             producer = transport.producers
             while producer != NULL:  # its consumers may have been waiting for this sender to be reachable
                 if (producer.consumers != NULL or producer.relays != NULL) and producer.is_video:
-                    request_keyframe(core, producer, now)
+                    request_keyframe(core, producer, now, True)
                 producer = producer.next_of_transport
         elif command.type == SEND_DTLS and send_plain(core, transport, command.body.datagram.data,
                                                       command.body.datagram.size):

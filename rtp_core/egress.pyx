@@ -5,8 +5,10 @@ from libc.string cimport memcpy
 
 from rtp_core.ext cimport ExtSlots, ExtView, ext_fill_abs_send_time, ext_fill_transport_cc, ext_write
 from rtp_core.objects cimport (
-    HEAD_ROOM, ICE_FAILED, SLOT_SIZE, Consumer, Core, Held, OutPacket, Transport,
+    HEAD_ROOM, ICE_FAILED, Consumer, Core, Held, Transport,
 )
+from rtp_core.outbox cimport SLOT_SIZE, outbox_flush, outbox_push, outbox_slot
+from rtp_core.overload cimport RANK_CONTROL, RANK_REPAIR
 from rtp_core.route cimport Path
 from rtp_core.rtp cimport RTP_FIXED_LEN, RtpHeader, rtp_write_fixed, store16, store32
 from rtp_core.protect cimport (
@@ -15,40 +17,33 @@ from rtp_core.protect cimport (
 
 
 cdef uint8_t* egress_slot(Core* core) noexcept nogil:
-    if core.out.count == core.out.capacity or core.out.size - core.out.used < SLOT_SIZE:
-        egress_flush(core)
-        if core.out.count == core.out.capacity or core.out.size - core.out.used < SLOT_SIZE:
-            core.counters.outbox_overflow += 1
-            return NULL
-    return core.out.arena + core.out.used
+    cdef uint8_t* slot = outbox_slot(&core.out)
+    if slot == NULL:
+        core.counters.outbox_overflow += 1
+    return slot
 
 
-cdef void egress_push(Core* core, const Path* path, uint32_t size) noexcept nogil:
-    cdef OutPacket* packet = &core.out.packets[core.out.count]
-    packet.path = path[0]
-    packet.data = core.out.arena + core.out.used
-    packet.size = size
-    core.out.used += size
-    core.out.count += 1
+cdef void egress_answer(Core* core, const Path* path, uint32_t size) noexcept nogil:
     core.counters.packets_out += 1
     core.counters.bytes_out += size
+    outbox_push(&core.out, NULL, path, RANK_CONTROL, size)
+
+
+cdef void egress_push(Core* core, Transport* transport, int rank, uint32_t size) noexcept nogil:
+    core.counters.packets_out += 1
+    core.counters.bytes_out += size
+    transport.packets_out += 1
+    transport.bytes_out += size
+    outbox_push(&core.out, &transport.last_out, &transport.paths[transport.selected].path, rank, size)
 
 
 cdef void egress_flush(Core* core) noexcept nogil:
-    if core.out.count and core.out.flush != NULL:
-        core.out.flush(core.out.context, &core.out)
-        core.out.count = 0
-        core.out.used = 0
+    outbox_flush(&core.out)
 
 
 cdef bint egress_ready(const Transport* transport) noexcept nogil:
     # RFC 7675: without consent nothing but STUN answers may be sent.
     return transport.srtp != NULL and transport.selected >= 0 and transport.state != ICE_FAILED
-
-
-cdef inline void count_out(Transport* transport, uint32_t size) noexcept nogil:
-    transport.packets_out += 1
-    transport.bytes_out += size
 
 
 cdef bint send_plain(Core* core, Transport* transport, const uint8_t* data, uint32_t size) noexcept nogil:
@@ -61,8 +56,7 @@ cdef bint send_plain(Core* core, Transport* transport, const uint8_t* data, uint
     if slot == NULL:
         return False
     memcpy(slot, data, size)
-    egress_push(core, &transport.paths[transport.selected].path, size)
-    count_out(transport, size)
+    egress_push(core, transport, RANK_CONTROL, size)
     return True
 
 
@@ -78,8 +72,7 @@ cdef bint send_rtcp(Core* core, Transport* transport, const uint8_t* data, uint3
     if srtp_seal_rtcp(transport.srtp, slot, &length, SLOT_SIZE) != SRTP_OK:
         core.counters.seal_failures += 1
         return False
-    egress_push(core, &transport.paths[transport.selected].path, <uint32_t>length)
-    count_out(transport, <uint32_t>length)
+    egress_push(core, transport, RANK_CONTROL, <uint32_t>length)
     return True
 
 
@@ -103,7 +96,7 @@ cdef inline SrtpOut* stream_of(SrtpContext* srtp, SrtpOut** kept, uint32_t ssrc)
     return kept[0]
 
 
-cdef bint seal_and_push(Core* core, Transport* transport, SrtpOut* out, uint8_t* slot, int head_len,
+cdef bint seal_and_push(Core* core, Transport* transport, SrtpOut* out, int rank, uint8_t* slot, int head_len,
                         const uint8_t* payload, int payload_len, const ExtSlots* slots) noexcept nogil:
     cdef int length
     if slots.transport_cc >= 0:
@@ -113,12 +106,11 @@ cdef bint seal_and_push(Core* core, Transport* transport, SrtpOut* out, uint8_t*
         return False
     if slots.transport_cc >= 0:
         transport.twcc_out += 1
-    egress_push(core, &transport.paths[transport.selected].path, <uint32_t>length)
-    count_out(transport, <uint32_t>length)
+    egress_push(core, transport, rank, <uint32_t>length)
     return True
 
 
-cdef bint send_held(Core* core, Consumer* consumer, int64_t now, Held* held, uint16_t sequence,
+cdef bint send_held(Core* core, Consumer* consumer, int64_t now, int rank, Held* held, uint16_t sequence,
                     uint32_t timestamp) noexcept nogil:
     cdef Transport* transport = consumer.transport
     cdef uint8_t* slot = egress_slot(core)
@@ -138,7 +130,7 @@ cdef bint send_held(Core* core, Consumer* consumer, int64_t now, Held* held, uin
     store32(slot + 8, consumer.ssrc)
     if held.slots.mid >= 0:
         memcpy(slot + RTP_FIXED_LEN + held.slots.mid, consumer.mid, consumer.mid_len)
-    return seal_and_push(core, transport, stream_of(transport.srtp, &consumer.out, consumer.ssrc), slot,
+    return seal_and_push(core, transport, stream_of(transport.srtp, &consumer.out, consumer.ssrc), rank, slot,
                          held.head_len, held.body, <int>held.body_len, &held.slots)
 
 
@@ -160,5 +152,5 @@ cdef bint send_again(Core* core, Consumer* consumer, int64_t now, const RtpHeade
     store32(slot + 8, consumer.rtx_ssrc)
     store16(slot + head_len, original)
     memcpy(slot + head_len + 2, payload, payload_len)
-    return seal_and_push(core, transport, stream_of(transport.srtp, &consumer.rtx_out, consumer.rtx_ssrc), slot,
-                         head_len, slot + head_len, <int>payload_len + 2, &slots)
+    return seal_and_push(core, transport, stream_of(transport.srtp, &consumer.rtx_out, consumer.rtx_ssrc),
+                         RANK_REPAIR, slot, head_len, slot + head_len, <int>payload_len + 2, &slots)

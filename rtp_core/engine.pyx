@@ -13,15 +13,20 @@ from rtp_core.commands cimport commands_apply
 from rtp_core.deadlines cimport NEVER
 from rtp_core.demux cimport demux_flush, demux_receive, demux_tick
 from rtp_core.egress cimport egress_flush
-from rtp_core.objects cimport SLOT_SIZE, Core, OutPacket, Outbox
+from rtp_core.objects cimport Core, Counters
+from rtp_core.outbox cimport SLOT_SIZE, OutCursor, Outbox, next_packet, packets_of
+from rtp_core.overload cimport overload_press
 from rtp_core.pipeline cimport Pipeline
 from rtp_core.relay cimport relay_answer, relay_receive, relay_waiting
 from rtp_core.ring cimport bell_answer, bell_ring, ring_used
 from rtp_core.route cimport Path
-from rtp_core.sender cimport MAX_UDP, Sender, send_packets
+from rtp_core.sender cimport (
+    MAX_UDP, Sender, send_messages, send_waiting, sender_free, sender_init, sender_waits,
+)
 from rtp_core.sys cimport (
     BATCH, EAGAIN, EINTR, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLLIN, POLLIN, Batch, can_segment, clock_us, close,
     coalesce, epoll_create1, epoll_ctl, epoll_event, epoll_wait, errno, poll_us, pollfd, receive_batch, received_at,
+    socket_memory,
 )
 from rtp_core.tcp cimport (
     FIRST_TAG, TcpTable, tcp_accept, tcp_free, tcp_init, tcp_ready, tcp_send, tcp_sweep,
@@ -32,9 +37,20 @@ cdef enum:
     COALESCED = 16  # messages of a batch, where each may be many datagrams
     COALESCED_SIZE = 65536
     ROUNDS = 4  # batches read from one socket before the others get their turn
+    BEHIND_US = 50_000  # without a pause in what comes: more than there is time for
+    PACKET_NS = 350  # what packets and messages cost to send, at least (docs/benchmarks.md)
+    MESSAGE_NS = 1_200
+    MEASURE_US = 100_000
+    RETRY_US = 500  # the kernel had no room
     LONGEST_US = 1_000_000  # the loop looks at its clocks at least so often
     BELL_TAG = 0
     LISTENER_TAG = 1  # and following
+
+cdef struct Behind:
+    # Since when a socket has always had more to read than one turn may read; 0: it has not.
+    int64_t since_us
+    uint64_t forwarded
+    uint64_t messages
 
 cdef struct Io:
     Core* core
@@ -49,23 +65,72 @@ cdef struct Io:
     Batch* incoming
     uint8_t* arena  # of incoming packets
     bint coalesces[MAX_UDP]  # UDP_GRO
+    Behind behind[MAX_UDP]
+    int64_t measured_us
     Sender sender
 
 
 cdef void flush(void* context, Outbox* out) noexcept nogil:
     """In order, in runs of one kind: UDP goes out in bulk, a TCP frame by itself."""
     cdef Io* io = <Io*>context
-    cdef uint32_t i
+    cdef uint32_t i, size
     cdef uint32_t first = 0
-    cdef OutPacket* packet
-    for i in range(out.count):
-        packet = &out.packets[i]
-        if packet.path.channel:
-            send_packets(&io.sender, io.core, out.packets + first, i - first)
-            first = i + 1
-            if not tcp_send(io.core, &io.tcp, packet.path.channel, packet.data, packet.size, io.now):
+    cdef OutCursor cursor
+    cdef uint8_t* data
+    for i in range(out.message_count):
+        if not out.messages[i].path.channel:
+            continue
+        send_messages(&io.sender, io.core, out.messages + first, i - first, io.now)
+        first = i + 1
+        cursor = packets_of(&out.messages[i])
+        data = next_packet(&cursor, &size)
+        while data != NULL:
+            if not tcp_send(io.core, &io.tcp, out.messages[i].path.channel, data, size, io.now):
                 io.core.counters.send_errors += 1
-    send_packets(&io.sender, io.core, out.packets + first, out.count - first)
+            data = next_packet(&cursor, &size)
+    send_messages(&io.sender, io.core, out.messages + first, out.message_count - first, io.now)
+
+
+cdef void press_if_behind(Io* io, int index) noexcept nogil:
+    """All that may be read in one turn has been, and there is more: since when?
+
+    Rooms are made to give way only if it is their packets that take the time, and not a flood of something else.
+    """
+    cdef Counters* counters = &io.core.counters
+    cdef Behind* behind = &io.behind[index]
+    cdef int64_t spent
+    if behind.since_us == 0:
+        behind.since_us = io.now
+        behind.forwarded = counters.forwarded
+        behind.messages = counters.messages_out
+    elif io.now - behind.since_us > BEHIND_US:
+        spent = <int64_t>(counters.forwarded - behind.forwarded) * PACKET_NS \
+            + <int64_t>(counters.messages_out - behind.messages) * MESSAGE_NS
+        if spent // 1000 > (io.now - behind.since_us) // 2:
+            overload_press(&io.core.overload, io.now)
+        behind.since_us = 0
+
+
+cdef void measure(Io* io) noexcept nogil:
+    """What the kernel holds for the sockets, and what it has had no room for."""
+    cdef Counters* counters = &io.core.counters
+    cdef uint32_t used, receive_size, send_size, lost
+    cdef uint64_t lost_by_all = 0
+    cdef uint64_t least_in = 0
+    cdef uint64_t least_out = 0
+    cdef int i
+    for i in range(io.udp_count):
+        if not socket_memory(io.udp[i], &used, &receive_size, &send_size, &lost):
+            continue
+        lost_by_all += lost
+        if used > counters.receive_queue_max:
+            counters.receive_queue_max = used
+        least_in = receive_size if least_in == 0 or receive_size < least_in else least_in
+        least_out = send_size if least_out == 0 or send_size < least_out else least_out
+    counters.receive_buffer = least_in
+    counters.send_buffer = least_out
+    counters.receive_lost = lost_by_all
+    io.measured_us = io.now
 
 
 cdef void read_udp(Io* io, int index) noexcept nogil:
@@ -83,6 +148,7 @@ cdef void read_udp(Io* io, int index) noexcept nogil:
         if count < 0:
             if errno != EAGAIN and errno != EINTR:
                 io.core.counters.receive_errors += 1
+            io.behind[index].since_us = 0
             return
         # What was commanded before these packets were sent must be known to them.
         commands_apply(io.core, io.now, 256)
@@ -103,8 +169,10 @@ cdef void read_udp(Io* io, int index) noexcept nogil:
         demux_flush(io.core, io.now)
         egress_flush(io.core)
         if count < wanted:
+            io.behind[index].since_us = 0
             return
         io.now = clock_us(0)
+    press_if_behind(io, index)
 
 
 cdef void read_others(Io* io) noexcept nogil:
@@ -161,6 +229,8 @@ cdef void loop(Io* io) noexcept nogil:
             wait = LONGEST_US
         if wait < 0 or ring_used(&core.commands) or relay_waiting(core):
             wait = 0
+        elif wait > RETRY_US and sender_waits(&io.sender):
+            wait = RETRY_US
         ready = poll_us(fds, io.udp_count + 1, wait)
         io.now = clock_us(0)
         core.wall_offset_us = clock_us(1) - io.now
@@ -169,12 +239,18 @@ cdef void loop(Io* io) noexcept nogil:
             for i in range(io.udp_count):
                 if fds[i].revents:
                     read_udp(io, i)
+                else:
+                    io.behind[i].since_us = 0
             if fds[io.udp_count].revents:
                 read_others(io)
         commands_apply(core, io.now, 256)
         read_relayed(io)
         tcp_sweep(core, &io.tcp, io.now)
         egress_flush(core)
+        if sender_waits(&io.sender):
+            send_waiting(&io.sender, core, io.now)
+        if io.now - io.measured_us > MEASURE_US:
+            measure(io)
 
 
 cdef class Engine:
@@ -197,16 +273,15 @@ cdef class Engine:
         self.io.epoll_fd = -1
         self.io.core = pipeline.core
         self.io.incoming = <Batch*>calloc(1, sizeof(Batch))
-        self.io.sender.batch = <Batch*>calloc(1, sizeof(Batch))
         # Of the larger one pages that nothing is written to cost nothing.
         self.io.arena = <uint8_t*>calloc(COALESCED, COALESCED_SIZE)
-        if self.io.incoming == NULL or self.io.sender.batch == NULL or self.io.arena == NULL:
+        if self.io.incoming == NULL or self.io.arena == NULL or sender_init(&self.io.sender, len(udp_fds)) != 0:
             raise MemoryError
         for i, fd in enumerate(udp_fds):
             self.io.udp[<int>i] = self.io.sender.sockets[<int>i] = fd
             self.io.coalesces[<int>i] = coalesce(fd, offload) and offload
             self.io.sender.segments[<int>i] = offload and can_segment(fd)
-        self.io.udp_count = self.io.sender.count = len(udp_fds)
+        self.io.udp_count = len(udp_fds)
         for i, fd in enumerate(tcp_fds):
             self.io.listeners[<int>i] = fd
         self.io.listener_count = len(tcp_fds)
@@ -230,7 +305,7 @@ cdef class Engine:
             tcp_free(self.io.core, &self.io.tcp)
             close(self.io.epoll_fd)
         free(self.io.incoming)
-        free(self.io.sender.batch)
+        sender_free(&self.io.sender)
         free(self.io.arena)
 
     def run(self) -> None:

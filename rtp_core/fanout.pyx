@@ -1,12 +1,18 @@
 """Who gets a packet, under which numbers; and when a key frame has to be asked for on the way."""
 
-from libc.stdint cimport int64_t, uint16_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 
 from rtp_core.egress cimport egress_ready, send_held
-from rtp_core.keyframe cimport FRAME_KEY
+from rtp_core.keyframe cimport FRAME_KEY, FRAME_SPARE
 from rtp_core.objects cimport DIRTY_STARTED, MAX_HELD, Consumer, Core, Held, Producer, mark
+from rtp_core.overload cimport (
+    RANK_BEGIN, RANK_SHED, RANK_SOUND, RANK_VIDEO, Share, overload_admit, overload_turn,
+)
 from rtp_core.rewrite cimport REWRITE_DROP, rewrite_drop, rewrite_packet, rewrite_resume
 from rtp_core.upstream cimport request_keyframe
+
+cdef enum:
+    HELD_OFF_US = 2_000_000  # a consumer's video, when it was shed
 
 cdef extern from *:
     """
@@ -35,43 +41,125 @@ cdef Held* fanout_hold(Core* core, Producer* producer, int64_t now) noexcept nog
 
 
 cdef void fanout_flush(Core* core, int64_t now) noexcept nogil:
+    """Sound first: it is little, and what goes before it is what it waits for."""
     cdef uint32_t i
+    if core.holding_count == 0:
+        return
+    for i in range(core.holding_count):
+        if not core.holding[i].is_video:
+            fanout_producer(core, core.holding[i], now)
     for i in range(core.holding_count):
         fanout_producer(core, core.holding[i], now)
     core.holding_count = 0
     core.held_count = 0
 
 
+cdef inline void fetch_ahead(const Consumer* consumer) noexcept nogil:
+    """The state of those whose turn comes soon lies here and there: each step fetches what the next one reads."""
+    if consumer == NULL:
+        return
+    prefetch(consumer.transport.srtp)
+    prefetch(&consumer.transport.paths)
+    prefetch(consumer.out)
+    consumer = consumer.next_of_producer
+    if consumer == NULL:
+        return
+    prefetch(consumer.transport)
+    prefetch(&consumer.mid)
+    prefetch(&consumer.counters)
+    prefetch(&consumer.rewrite)
+    prefetch(&consumer.rewrite.segments)
+    prefetch(consumer.next_of_producer)
+
+
 cdef void fanout_producer(Core* core, Producer* producer, int64_t now) noexcept nogil:
     """The places stay taken until the whole batch is flushed: only the producer's list is emptied."""
     cdef Held* first = producer.first_held
+    cdef Held* held = first
     cdef Consumer* consumer = producer.consumers
+    cdef Share* share
+    cdef uint32_t count = 0
+    cdef bint key = False
     cdef bint wanted = False
+    cdef bint new = False
     if first == NULL:
         return
     producer.first_held = NULL
+    share = &producer.transport.router.share
+    overload_turn(&core.overload, now)
+    while held != NULL:
+        count += held.body_len != 0
+        key = key or held.flags & FRAME_KEY
+        held = held.next
     while consumer != NULL:
-        if consumer.next_of_producer != NULL:
-            prefetch(consumer.next_of_producer)
-            prefetch(&consumer.next_of_producer.rewrite)
-        serve(core, consumer, first, now)
-        wanted = wanted or (consumer.waiting and not consumer.paused)
+        fetch_ahead(consumer.next_of_producer)
+        if consumer.paused or (consumer.waiting and (not key or now < consumer.held_off_us)):
+            pass_by(consumer, first)
+        else:
+            serve(core, consumer, share, first, count, now)
+        if consumer.waiting and not consumer.paused and now >= consumer.held_off_us:
+            wanted = True
+            new = new or not consumer.started
         consumer = consumer.next_of_producer
     if wanted and not producer.keyframe.waiting:
-        request_keyframe(core, producer, now)
+        request_keyframe(core, producer, now, new)
 
 
-cdef void serve(Core* core, Consumer* consumer, Held* held, int64_t now) noexcept nogil:
-    cdef bint ready = egress_ready(consumer.transport)
+cdef void pass_by(Consumer* consumer, const Held* held) noexcept nogil:
+    """Nothing of this is for the consumer."""
     while held != NULL:
         if held.body_len == 0:  # padding to probe bandwidth: takes a number, carries nothing
             rewrite_drop(&consumer.rewrite, held.sequence)
-        elif consumer.paused:
-            pass
+        elif not consumer.paused:
+            consumer.counters.dropped += 1
+        held = held.next
+
+
+cdef void shed(Core* core, Consumer* consumer, const Held* held, uint32_t count, int64_t now) noexcept nogil:
+    """The room has had its share. Numbers close up, so that nobody asks for what was left out.
+
+    Frames that no other needs may be missing. After any other the picture stands still, for long enough that the
+    rest of the room gets through, and goes on at a key frame.
+    """
+    if consumer.is_video:
+        core.counters.shed_load_video += count
+    else:
+        core.counters.shed_load_sound += count
+    while held != NULL:
+        rewrite_drop(&consumer.rewrite, held.sequence)
+        if held.body_len:
+            consumer.counters.dropped += 1
+            if consumer.is_video and not held.flags & FRAME_SPARE:
+                consumer.waiting = 1
+        held = held.next
+    if consumer.waiting:
+        core.counters.shed_consumers += 1
+        consumer.held_off_us = now + HELD_OFF_US
+        rewrite_resume(&consumer.rewrite)
+
+
+cdef inline uint8_t lot_of(const Consumer* consumer) noexcept nogil:
+    """Who gives way first: by lot, and the same each time."""
+    return <uint8_t>(consumer.head.index * <uint32_t>0x9E3779B1 >> 24)
+
+
+cdef void serve(Core* core, Consumer* consumer, Share* share, Held* held, uint32_t count, int64_t now) noexcept nogil:
+    cdef bint ready = egress_ready(consumer.transport)
+    cdef int rank = RANK_SOUND
+    if consumer.is_video:
+        rank = RANK_BEGIN if consumer.waiting else RANK_VIDEO
+    if ready:
+        rank = overload_admit(&core.overload, share, now, rank, lot_of(consumer), count)
+        if rank == RANK_SHED:
+            shed(core, consumer, held, count, now)
+            return
+    while held != NULL:
+        if held.body_len == 0:
+            rewrite_drop(&consumer.rewrite, held.sequence)
         elif consumer.waiting and not held.flags & FRAME_KEY:
             consumer.counters.dropped += 1
         elif ready:
-            deliver(core, consumer, held, now)
+            deliver(core, consumer, rank, held, now)
         elif consumer.is_video and not consumer.waiting:
             # Consent ran out or the path has gone: when it is back, video begins at a key frame.
             consumer.waiting = 1
@@ -81,12 +169,12 @@ cdef void serve(Core* core, Consumer* consumer, Held* held, int64_t now) noexcep
         held = held.next
 
 
-cdef inline void deliver(Core* core, Consumer* consumer, Held* held, int64_t now) noexcept nogil:
+cdef inline void deliver(Core* core, Consumer* consumer, int rank, Held* held, int64_t now) noexcept nogil:
     cdef uint16_t sequence
     cdef uint32_t timestamp
     consumer.waiting = 0
     if rewrite_packet(&consumer.rewrite, held.sequence, held.timestamp, now, &sequence, &timestamp) == REWRITE_DROP \
-            or not send_held(core, consumer, now, held, sequence, timestamp):
+            or not send_held(core, consumer, now, rank, held, sequence, timestamp):
         consumer.counters.dropped += 1
         return
     core.counters.forwarded += 1

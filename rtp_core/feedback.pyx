@@ -80,7 +80,7 @@ cdef void keyframe_wanted(Core* core, Transport* transport, int64_t now, uint32_
     if consumer == NULL or consumer.producer == NULL or consumer.paused:
         return
     consumer.counters.plis += 1
-    request_keyframe(core, consumer.producer, now)
+    request_keyframe(core, consumer.producer, now, False)
 
 
 cdef void resend(Core* core, Transport* transport, int64_t now, const RtcpPacket* packet, int* left) noexcept nogil:

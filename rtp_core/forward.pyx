@@ -20,6 +20,7 @@ from rtp_core.nack cimport (
 from rtp_core.objects cimport (
     DIRTY_STARTED, NO_PAYLOAD, Consumer, Core, Held, Payload, Producer, SsrcEntry, Transport, mark, wake_at,
 )
+from rtp_core.overload cimport RANK_REPAIR, RANK_SHED, overload_admit, overload_turn
 from rtp_core.reception cimport reception_init, reception_packet
 from rtp_core.rewrite cimport rewrite_inverse, rewrite_resume, rewrite_switch
 from rtp_core.rtp cimport RTP_OK, RtpHeader, rtp_parse, rtp_parse_header, rtx_unwrap
@@ -272,7 +273,7 @@ cdef void media(Core* core, Producer* producer, const Payload* payload, int64_t 
         producer.breaks += 1
         restart_consumers(producer)
     elif verdict == NACK_OVERFLOW:
-        request_keyframe(core, producer, now)
+        request_keyframe(core, producer, now, False)
     if payload.nack:
         wake_at(core, producer.transport, nack_deadline(producer.nack))
     if not producer.started:
@@ -339,6 +340,10 @@ cdef void forward_again(Core* core, Consumer* consumer, int64_t now, uint16_t se
     if not guard_allow(&consumer.guard, sequence, now, consumer.transport.rtt_us):
         return
     if not cache_get(&producer.cache, source, now, &found):
+        return
+    overload_turn(&core.overload, now)
+    if overload_admit(&core.overload, &producer.transport.router.share, now, RANK_REPAIR, 0, 1) == RANK_SHED:
+        core.counters.shed_load_repair += 1
         return
     if rtp_parse(found.data, found.length, &header) != RTP_OK:
         return

@@ -8,10 +8,11 @@ from libc.string cimport memcmp, memcpy, memset
 
 from rtp_core.deadlines cimport NEVER
 from rtp_core.objects cimport (
-    DIRTY_STATE, ICE_CONNECTED, ICE_DISCONNECTED, ICE_FAILED, ICE_NEW, MAX_PATHS, SLOT_SIZE, Core,
+    DIRTY_STATE, ICE_CONNECTED, ICE_DISCONNECTED, ICE_FAILED, ICE_NEW, MAX_PATHS, Core,
     IceCredentials, IcePath, Transport, mark, slab_at, wake_at,
 )
-from rtp_core.egress cimport egress_push, egress_slot
+from rtp_core.egress cimport egress_answer, egress_slot
+from rtp_core.outbox cimport SLOT_SIZE
 from rtp_core.route cimport (
     Path, hash_bytes, hash_path, is_ipv4, limiter_allow, map_get, map_remove, map_set, same_path,
 )
@@ -36,7 +37,7 @@ cdef bint has_ufrag(const IceCredentials* credentials, const uint8_t* ufrag, int
 cdef void answer(Core* core, const Path* path, int size) noexcept nogil:
     if size > 0:
         core.counters.stun_answers += 1
-        egress_push(core, path, <uint32_t>size)
+        egress_answer(core, path, <uint32_t>size)
 
 
 cdef void refuse(Core* core, int64_t now, const Path* path, const StunMessage* msg, int code) noexcept nogil:
@@ -139,6 +140,7 @@ cdef Transport* ice_lookup(Core* core, const Path* path) noexcept nogil:
 
 cdef void select(Core* core, Transport* transport, int index) noexcept nogil:
     transport.selected = index
+    transport.last_out.flush = 0  # nothing more joins what went the old way
     transport.selected_channel = transport.paths[index].path.channel if index >= 0 else 0
     mark(core, &transport.head, DIRTY_STATE)
 

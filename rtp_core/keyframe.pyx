@@ -11,6 +11,7 @@ from libc.string cimport memset
 cdef enum:
     INTERVAL_US = 500000
     MAX_TRIES = 20
+    EARLY = 5  # requests in a row that may come five times sooner
     # H264 NAL unit types
     NAL_SLICE = 1
     NAL_IDR = 5
@@ -26,12 +27,14 @@ cdef enum:
 
 
 cdef int frame_flags(int codec, const uint8_t* payload, uint32_t length) noexcept nogil:
+    cdef bint spare
     if codec == CODEC_VP8:
-        return _vp8(payload, length)
+        return _vp8(payload, length) | (FRAME_SPARE if length and payload[0] & 0x20 else 0)  # N
     if codec == CODEC_VP9:
         return _vp9(payload, length)
-    if codec == CODEC_H264:
-        return _h264(payload, length)
+    if codec == CODEC_H264:  # nal_ref_idc 0 of a slice (type 1) or of what carries it (24 and above)
+        spare = length and payload[0] & 0x60 == 0 and (payload[0] & 0x1F == NAL_SLICE or payload[0] & 0x1F >= NAL_STAP_A)
+        return _h264(payload, length) | (FRAME_SPARE if spare else 0)
     if codec == CODEC_AV1:
         return _av1(payload, length)
     return 0
@@ -172,20 +175,40 @@ cdef void keyframe_init(KeyframeThrottle* throttle) noexcept nogil:
     memset(throttle, 0, sizeof(KeyframeThrottle))
     throttle.interval_us = INTERVAL_US
     throttle.max_tries = MAX_TRIES
+    throttle.credit_us = EARLY * INTERVAL_US
 
 
 cdef void _note_sent(KeyframeThrottle* throttle, int64_t now) noexcept nogil:
     throttle.sent_before = True
     throttle.sent_at = now
     throttle.tries += 1
+    throttle.hastened = False
 
 
-cdef bint keyframe_request(KeyframeThrottle* throttle, int64_t now) noexcept nogil:
-    if throttle.waiting:
+cdef bint _hasten(KeyframeThrottle* throttle, int64_t now) noexcept nogil:
+    """Asking before the interval is over is paid for by time in which nobody did so."""
+    throttle.credit_us += now - throttle.credit_at
+    throttle.credit_at = now
+    if throttle.credit_us > EARLY * throttle.interval_us:
+        throttle.credit_us = EARLY * throttle.interval_us
+    if throttle.credit_us < throttle.interval_us:
         return False
-    throttle.waiting = True
-    throttle.tries = 0
-    if throttle.sent_before and now - throttle.sent_at < throttle.interval_us:
+    throttle.credit_us -= throttle.interval_us
+    return True
+
+
+cdef bint keyframe_request(KeyframeThrottle* throttle, int64_t now, bint new) noexcept nogil:
+    if throttle.waiting:
+        # What has been asked for serves the newcomer too; what is still to be asked for may be asked sooner.
+        if not new or throttle.tries or throttle.hastened or not _hasten(throttle, now):
+            return False
+        throttle.hastened = True
+    else:
+        throttle.waiting = True
+        throttle.tries = 0
+        throttle.hastened = new and throttle.sent_before and now - throttle.sent_at < throttle.interval_us \
+            and _hasten(throttle, now)
+    if throttle.sent_before and now < keyframe_deadline(throttle):
         return False
     _note_sent(throttle, now)
     return True
@@ -207,12 +230,21 @@ cdef void keyframe_arrived(KeyframeThrottle* throttle) noexcept nogil:
 
 
 cdef int64_t keyframe_deadline(const KeyframeThrottle* throttle) noexcept nogil:
-    return throttle.sent_at + throttle.interval_us if throttle.waiting else INT64_MAX
+    if not throttle.waiting:
+        return INT64_MAX
+    return throttle.sent_at + (throttle.interval_us // EARLY if throttle.hastened else throttle.interval_us)
 
 
 # --- for tests and tools --------------------------------------------------------------------------------
 
 CODECS = {"VP8": CODEC_VP8, "VP9": CODEC_VP9, "H264": CODEC_H264, "AV1": CODEC_AV1}
+
+
+def spare(codec: str, const uint8_t[::1] payload not None) -> bool:
+    """Does no other frame need the one that this packet is of?"""
+    if payload.shape[0] == 0:
+        return False
+    return bool(frame_flags(CODECS.get(codec, CODEC_OTHER), &payload[0], <uint32_t>payload.shape[0]) & FRAME_SPARE)
 
 
 def flags(codec: str, const uint8_t[::1] payload not None) -> tuple[bool, bool]:
@@ -231,8 +263,8 @@ cdef class Throttle:
     def __cinit__(self):
         keyframe_init(&self.throttle)
 
-    def request(self, now: int) -> bool:
-        return keyframe_request(&self.throttle, now)
+    def request(self, now: int, new: bool = False) -> bool:
+        return keyframe_request(&self.throttle, now, new)
 
     def due(self, now: int) -> bool:
         return keyframe_due(&self.throttle, now)

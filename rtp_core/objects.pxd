@@ -12,6 +12,8 @@ from rtp_core.ext cimport ExtMap, ExtSlots, ExtView
 from rtp_core.keyframe cimport KeyframeThrottle
 from rtp_core.levels cimport LevelMeter, SpeakerSelector
 from rtp_core.nack cimport NackTracker
+from rtp_core.outbox cimport SLOT_SIZE, OutLast, Outbox
+from rtp_core.overload cimport Overload, Share
 from rtp_core.reception cimport Reception
 from rtp_core.rewrite cimport Rewrite
 from rtp_core.ring cimport Bell, Ring
@@ -64,12 +66,12 @@ cdef enum:
     MAX_CNAME = 64
     MAX_PAYLOADS = 32
     NO_PAYLOAD = 0xFF
-    SLOT_SIZE = 2048  # of a packet, in and out
     MAX_PACKET = 1900  # larger ones are not taken: room for extensions and the tag
     EVENT_SIZE = 2048
     MAX_HELD = 64  # packets that are fanned out together
     MAX_ENGINES = 16  # of one server
     HEAD_ROOM = 512  # of an outgoing header with its extensions
+    LINE = 64  # bytes of a cache line
 
 cdef struct Head:
     uint64_t handle  # 0: the place is free
@@ -129,34 +131,41 @@ cdef struct Router:
     Producer* producers  # audio only: those with levels
     SpeakerSelector speaker
     Deadline timer  # of the next levels
+    Share share  # of what the engine can send
     uint8_t was_loud  # the last levels told were not all silence
 
 cdef struct Transport:
     Head head
+    # what each packet to it reads and writes
+    SrtpContext* srtp  # NULL until DTLS has made keys
     Router* router
-    Transport* next_of_router
-    Transport* previous_of_router
+    int32_t selected  # of its paths; -1: none
+    int32_t state  # IceState
+    uint64_t packets_out
+    uint64_t bytes_out
+    OutLast last_out  # the message that it was last written in
+    uint16_t twcc_out
+    int64_t rtt_us  # -1: unknown
     # ICE
-    IceCredentials current
-    IceCredentials former  # before a restart; ufrag_len 0: none
     IcePath paths[MAX_PATHS]
     int32_t path_count
-    int32_t selected  # -1: none
-    int32_t state  # IceState
     uint32_t selected_channel  # for the Trio thread: 0 when the selected path is UDP
     int64_t consent_us  # last valid check on any path
-    # media
-    SrtpContext* srtp  # NULL until DTLS has made keys
-    ExtMap ext_in  # ids of what the client sends
+    IceCredentials current
+    IceCredentials former  # before a restart; ufrag_len 0: none
+    # what belongs to it
+    Transport* next_of_router
+    Transport* previous_of_router
     Producer* producers
     Consumer* consumers
+    # media that comes in
+    ExtMap ext_in  # ids of what the client sends
     SsrcEntry ssrcs[SRTP_MAX_SSRCS]
     int32_t ssrc_count
     uint32_t own_ssrc  # sender of our feedback and receiver reports
     TwccLog* twcc  # NULL until the first packet with a transport-wide number
     uint32_t twcc_media_ssrc
     int64_t twcc_due
-    uint16_t twcc_out
     int64_t report_due
     Deadline timer  # the earliest of all that it waits for
     uint32_t rrtr_ssrc  # of the last receiver reference time (RFC 3611), 0: none
@@ -166,11 +175,8 @@ cdef struct Transport:
     # counters
     uint64_t packets_in
     uint64_t bytes_in
-    uint64_t packets_out
-    uint64_t bytes_out
     uint64_t srtp_errors
     uint64_t dropped
-    int64_t rtt_us  # -1: unknown
 
 cdef struct Producer:
     Head head
@@ -232,34 +238,37 @@ cdef struct Link:
 
 cdef struct Consumer:
     Head head
-    Producer* producer  # NULL once that is gone
-    Transport* transport
+    # what each packet reads and writes, side by side
     Consumer* next_of_producer
-    Consumer* previous_of_producer
-    Consumer* next_of_transport
-    Consumer* previous_of_transport
+    Transport* transport
+    SrtpOut* out  # once the first packet has been sealed; AES-GCM's
+    uint32_t ssrc
     uint8_t is_video
     uint8_t paused
     uint8_t waiting  # for a key frame
     uint8_t started
+    int64_t held_off_us  # shed until then
     uint8_t mid[MAX_MID]
     uint8_t mid_len
-    uint8_t cname[MAX_CNAME]
-    uint8_t cname_len
-    uint32_t ssrc
-    uint32_t rtx_ssrc  # 0: none
-    uint16_t rtx_seq
-    SrtpOut* out  # once the first packet has been sealed; AES-GCM's
-    SrtpOut* rtx_out
-    Rewrite rewrite
-    ResendGuard guard
-    uint8_t fir_seq
-    uint8_t fir_known
     uint32_t packets_sent  # of the sender reports
     uint32_t octets_sent
+    StreamCounters counters
+    Rewrite rewrite
+    # what is asked for now and then
+    ResendGuard guard
+    Producer* producer  # NULL once that is gone
+    Consumer* previous_of_producer
+    Consumer* next_of_transport
+    Consumer* previous_of_transport
+    SrtpOut* rtx_out
+    uint32_t rtx_ssrc  # 0: none
+    uint16_t rtx_seq
+    uint8_t cname[MAX_CNAME]
+    uint8_t cname_len
+    uint8_t fir_seq
+    uint8_t fir_known
     uint32_t sr_compact  # of the last sender report sent
     int64_t sr_at
-    StreamCounters counters
 
 cdef struct Held:
     # A packet that has come, until the batch it came with is fanned out. Points into the receiver's memory.
@@ -279,22 +288,6 @@ cdef struct Held:
     int head_len
     ExtSlots slots
     uint8_t head[HEAD_ROOM]
-
-cdef struct OutPacket:
-    Path path
-    uint32_t size
-    uint8_t* data
-
-cdef struct Outbox:
-    # What one step wants sent. Packets lie in `arena` one behind the other, in order. `flush` empties it.
-    OutPacket* packets
-    uint8_t* arena
-    uint32_t size  # of the arena
-    uint32_t used
-    uint32_t count
-    uint32_t capacity
-    void (*flush)(void* context, Outbox* out) noexcept nogil
-    void* context
 
 cdef struct Counters:
     uint64_t packets_in
@@ -333,7 +326,20 @@ cdef struct Counters:
     uint64_t nacks_sent
     uint64_t events_dropped
     uint64_t send_errors
-    uint64_t send_full
+    uint64_t send_refused  # packets that the kernel had no room for at the first try
+    uint64_t send_delayed  # of these, sent later
+    uint64_t shed_socket_control  # of these, lost
+    uint64_t shed_socket_sound
+    uint64_t shed_socket_video
+    uint64_t shed_socket_repair
+    uint64_t shed_load_sound  # not even sealed: the room had had its share
+    uint64_t shed_load_video
+    uint64_t shed_load_repair
+    uint64_t shed_consumers  # times that one's video was held off
+    uint64_t receive_lost  # by the kernel, for want of room in our receive buffers
+    uint64_t receive_buffer  # bytes of the smallest UDP socket's, as the kernel accounts them
+    uint64_t send_buffer
+    uint64_t receive_queue_max  # the most of them that was seen in use
     uint64_t receive_errors
     uint64_t tcp_accepted
     uint64_t tcp_refused
@@ -379,6 +385,7 @@ cdef struct Core:
     Deadlines deadlines  # of routers and transports
     Limiter limiter
     Outbox out
+    Overload overload
     Held held[MAX_HELD]
     uint32_t held_count
     Producer* holding[MAX_HELD]  # producers with held packets

@@ -7,13 +7,18 @@ from libc.string cimport memset
 from rtp_core.atomic cimport fetch_or32
 from rtp_core.cache cimport cache_free
 from rtp_core.deadlines cimport deadlines_free, deadlines_init
+from rtp_core.outbox cimport outbox_free, outbox_init
+from rtp_core.overload cimport overload_init
 from rtp_core.ring cimport bell_ring, ring_claim, ring_free, ring_init, ring_publish
 from rtp_core.route cimport limiter_init, map_free, map_init
+
+cdef extern from "stdlib.h" nogil:
+    void* aligned_alloc(size_t alignment, size_t size)
 
 
 cdef int slab_init(Slab* slab, uint32_t capacity, uint32_t item_size) noexcept nogil:
     slab.chunk_count = (capacity + CHUNK - 1) // CHUNK
-    slab.item_size = item_size
+    slab.item_size = (item_size + LINE - 1) // LINE * LINE
     slab.chunks = <uint8_t**>calloc(slab.chunk_count, sizeof(void*))
     return 0 if slab.chunks != NULL else -1
 
@@ -34,7 +39,10 @@ cdef Head* slab_reserve(Slab* slab, uint32_t index) noexcept nogil:
     if chunk >= slab.chunk_count:
         return NULL
     if slab.chunks[chunk] == NULL:
-        slab.chunks[chunk] = <uint8_t*>calloc(CHUNK, slab.item_size)
+        slab.chunks[chunk] = <uint8_t*>aligned_alloc(LINE, <size_t>CHUNK * slab.item_size)
+        if slab.chunks[chunk] == NULL:
+            return NULL
+        memset(slab.chunks[chunk], 0, <size_t>CHUNK * slab.item_size)
     return slab_at(slab, index)
 
 
@@ -96,11 +104,8 @@ cdef int core_init(Core* core, uint64_t seed, uint32_t scale, uint32_t out_packe
     core.settings.twcc_us = 50_000
     core.settings.levels_us = 200_000
     limiter_init(&core.limiter, 20, 40)
-    core.out.capacity = out_packets
-    core.out.packets = <OutPacket*>calloc(out_packets, sizeof(OutPacket))
-    core.out.size = out_packets * SLOT_SIZE
-    core.out.arena = <uint8_t*>calloc(out_packets, SLOT_SIZE)
-    if core.out.packets == NULL or core.out.arena == NULL:
+    overload_init(&core.overload)
+    if outbox_init(&core.out, out_packets) != 0:
         return -1
     if (
         slab_init(&core.routers, scale, sizeof(Router)) or slab_init(&core.transports, scale, sizeof(Transport))
@@ -148,5 +153,4 @@ cdef void core_free(Core* core) noexcept nogil:
     map_free(&core.by_ufrag)
     map_free(&core.by_path)
     map_free(&core.by_ssrc)
-    free(core.out.packets)
-    free(core.out.arena)
+    outbox_free(&core.out)

@@ -20,9 +20,11 @@ from rtp_core.ice cimport ice_channel_closed
 from rtp_core.objects cimport (
     DIRTY_REMOVED, DIRTY_SPEAKER, DIRTY_STARTED, DIRTY_STATE, EVENT_DTLS, KIND_CONSUMER, KIND_PRODUCER,
     KIND_RELAY, KIND_ROUTER, KIND_TRANSPORT, MAX_CNAME, MAX_ENGINES, MAX_MID, MAX_PASSWORD, MAX_PAYLOADS, MAX_UFRAG,
-    SLOT_SIZE, Consumer, Core, EventHead, Head, LevelEntry, Payload, Producer, Router, Slab, StreamCounters,
-    Transport, core_free, core_init, kind_of, slab_at, slab_reserve,
+    Consumer, Core, EventHead, Head, LevelEntry, Payload, Producer, Router, Slab, StreamCounters, Transport, core_free,
+    core_init, kind_of, slab_at, slab_reserve,
 )
+from rtp_core.outbox cimport SLOT_SIZE, OutCursor, OutMessage, next_packet, outbox_forget, packets_of
+from rtp_core.overload cimport overload_press
 from rtp_core.reception cimport reception_lost
 from rtp_core.relay cimport relay_answer, relay_receive
 from rtp_core.ring cimport bell_answer, bell_ring, ring_claim, ring_peek, ring_publish, ring_release
@@ -343,6 +345,7 @@ cdef class Pipeline:
         """The engine's own counters; `Counters` of objects.pxd says what each is."""
         cdef dict out = self.core.counters
         out["command_backlog"] = len(self.backlog)
+        out["overloads"] = self.core.overload.presses  # windows in which there was more to send than could be
         out["routers"], out["transports"], out["producers"], out["consumers"], out["relays"] = (
             allocator.used for allocator in self.allocators[1:]
         )
@@ -435,6 +438,11 @@ cdef class Pipeline:
         self.check_free()
         ice_channel_closed(self.core, channel)
 
+    def press(self, int64_t now_us) -> None:
+        """As when more comes than can be sent: the busiest rooms get less from here on."""
+        self.check_free()
+        overload_press(&self.core.overload, now_us)
+
     def tick(self, int64_t now_us):
         """When to call again, or None."""
         self.check_free()
@@ -443,16 +451,19 @@ cdef class Pipeline:
 
     def take_sent(self) -> list:
         """((16 bytes of address, port), channel, packet) of everything sent since the last call."""
-        cdef uint32_t i
+        cdef uint32_t i, size
+        cdef OutMessage* message
+        cdef OutCursor cursor
+        cdef uint8_t* data
         self.check_free()
         out = []
-        for i in range(self.core.out.count):
-            out.append((
-                (PyBytes_FromStringAndSize(<char*>self.core.out.packets[i].path.remote.ip, 16),
-                 self.core.out.packets[i].path.remote.port),
-                self.core.out.packets[i].path.channel,
-                PyBytes_FromStringAndSize(<char*>self.core.out.packets[i].data, self.core.out.packets[i].size),
-            ))
-        self.core.out.count = 0
-        self.core.out.used = 0
+        for i in range(self.core.out.message_count):
+            message = &self.core.out.messages[i]
+            place = (PyBytes_FromStringAndSize(<char*>message.path.remote.ip, 16), message.path.remote.port)
+            cursor = packets_of(message)
+            data = next_packet(&cursor, &size)
+            while data != NULL:
+                out.append((place, message.path.channel, PyBytes_FromStringAndSize(<char*>data, size)))
+                data = next_packet(&cursor, &size)
+        outbox_forget(&self.core.out)
         return out

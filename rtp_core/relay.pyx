@@ -59,7 +59,7 @@ cdef void take_request(Core* core, int64_t now, const LinkRecord* record) noexce
     if producer == NULL:
         core.counters.relay_strays += 1
         return
-    request_keyframe(core, producer, now)
+    request_keyframe(core, producer, now, True)
 
 
 cdef bint drain(Core* core, int64_t now, Link* link) noexcept nogil:

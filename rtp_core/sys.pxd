@@ -70,10 +70,16 @@ cdef extern from *:
     #endif
 
     #define TDM_BATCH 64
+    #define TDM_PARTS 8
+    #ifdef SO_MEMINFO
+    #define TDM_SO_MEMINFO SO_MEMINFO
+    #else
+    #define TDM_SO_MEMINFO 55
+    #endif
 
     typedef struct {
         struct mmsghdr messages[TDM_BATCH];
-        struct iovec parts[TDM_BATCH];
+        struct iovec parts[TDM_BATCH][TDM_PARTS];
         struct sockaddr_in6 names[TDM_BATCH];
         char control[TDM_BATCH][96] __attribute__((aligned(16)));
     } tdm_batch;
@@ -111,12 +117,12 @@ cdef extern from *:
     static inline int tdm_receive(int fd, tdm_batch *b, uint8_t *arena, int count, int slot) {
         int i;
         for (i = 0; i < count; i++) {
-            b->parts[i].iov_base = arena + (size_t)i * slot;
-            b->parts[i].iov_len = slot;
+            b->parts[i][0].iov_base = arena + (size_t)i * slot;
+            b->parts[i][0].iov_len = slot;
             memset(&b->messages[i], 0, sizeof(b->messages[i]));
             b->messages[i].msg_hdr.msg_name = &b->names[i];
             b->messages[i].msg_hdr.msg_namelen = sizeof(b->names[i]);
-            b->messages[i].msg_hdr.msg_iov = &b->parts[i];
+            b->messages[i].msg_hdr.msg_iov = b->parts[i];
             b->messages[i].msg_hdr.msg_iovlen = 1;
             b->messages[i].msg_hdr.msg_control = b->control[i];
             b->messages[i].msg_hdr.msg_controllen = sizeof(b->control[i]);
@@ -162,10 +168,10 @@ cdef extern from *:
         static const uint8_t none[16] = {0};
         h->msg_controllen = 0;
         memset(&b->messages[i], 0, sizeof(b->messages[i]));
-        b->parts[i].iov_base = data;
-        b->parts[i].iov_len = size;
+        b->parts[i][0].iov_base = data;
+        b->parts[i][0].iov_len = size;
         h->msg_name = &b->names[i];
-        h->msg_iov = &b->parts[i];
+        h->msg_iov = b->parts[i];
         h->msg_iovlen = 1;
         memset(&b->names[i], 0, sizeof(b->names[i]));
         if (v4) {
@@ -213,6 +219,50 @@ cdef extern from *:
             c->cmsg_len = CMSG_LEN(sizeof(info));
             memcpy(CMSG_DATA(c), &info, sizeof(info));
         }
+    }
+
+    /* One more piece of memory of message `i`, which was prepared with its first. */
+    static inline void tdm_add_part(tdm_batch *b, int i, uint8_t *data, uint32_t size) {
+        struct msghdr *h = &b->messages[i].msg_hdr;
+        b->parts[i][h->msg_iovlen].iov_base = data;
+        b->parts[i][h->msg_iovlen].iov_len = size;
+        h->msg_iovlen++;
+    }
+
+    /* Reads a prepared message back, for a wire in memory: its size, of which `capacity` bytes at most are copied. */
+    static inline int tdm_read_back(const tdm_batch *b, int i, uint8_t *ip, uint16_t *port, uint16_t *segment,
+                                    uint8_t *into, uint32_t capacity) {
+        struct msghdr *h = (struct msghdr *)&b->messages[i].msg_hdr;
+        struct cmsghdr *c;
+        uint32_t scope, size = 0;
+        size_t part, length;
+        tdm_read_name((const struct sockaddr *)h->msg_name, ip, port, &scope);
+        *segment = 0;
+        for (c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c))
+            if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_SEGMENT)
+                memcpy(segment, CMSG_DATA(c), sizeof(*segment));
+        for (part = 0; part < h->msg_iovlen; part++) {
+            length = h->msg_iov[part].iov_len;
+            if (size + length <= capacity)
+                memcpy(into + size, h->msg_iov[part].iov_base, length);
+            size += (uint32_t)length;
+        }
+        return (int)size;
+    }
+
+    /* What the kernel holds for a socket: bytes in use and granted, both ways, and datagrams it had no room for.
+       False: it does not tell (before 4.12). */
+    static inline int tdm_memory(int fd, uint32_t *receive_used, uint32_t *receive_size, uint32_t *send_size,
+                                 uint32_t *lost) {
+        uint32_t info[16] = {0};
+        socklen_t size = sizeof(info);
+        if (getsockopt(fd, SOL_SOCKET, TDM_SO_MEMINFO, info, &size) != 0 || size < 9 * sizeof(uint32_t))
+            return 0;
+        *receive_used = info[0];
+        *receive_size = info[1];
+        *send_size = info[3];
+        *lost = info[8];
+        return 1;
     }
 
     /* Does the kernel cut messages (4.18), and does it coalesce them for this socket (5.0)? */
@@ -274,6 +324,11 @@ cdef extern from *:
                                    uint8_t* local, int* segment) noexcept nogil
     void prepare "tdm_prepare"(Batch* batch, int i, uint8_t* data, uint32_t size, uint16_t segment, const uint8_t* ip,
                                uint16_t port, uint32_t scope, const uint8_t* local, int v4) noexcept nogil
+    void add_part "tdm_add_part"(Batch* batch, int i, uint8_t* data, uint32_t size) noexcept nogil
+    bint socket_memory "tdm_memory"(int fd, uint32_t* receive_used, uint32_t* receive_size, uint32_t* send_size,
+                                    uint32_t* lost) noexcept nogil
+    int read_back "tdm_read_back"(const Batch* batch, int i, uint8_t* ip, uint16_t* port, uint16_t* segment,
+                                  uint8_t* into, uint32_t capacity) noexcept nogil
     bint can_segment "tdm_can_segment"(int fd) noexcept nogil
     bint coalesce "tdm_coalesce"(int fd, bint on) noexcept nogil
     int send_batch "tdm_send"(int fd, Batch* batch, int first, int count) noexcept nogil

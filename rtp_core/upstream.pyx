@@ -43,13 +43,13 @@ cdef void send_keyframe_request(Core* core, Producer* producer) noexcept nogil:
         core.counters.plis_sent += 1
 
 
-cdef void request_keyframe(Core* core, Producer* producer, int64_t now) noexcept nogil:
+cdef void request_keyframe(Core* core, Producer* producer, int64_t now, bint new) noexcept nogil:
     """At once if none was asked for lately; else the throttle's deadline asks again while one is wanted."""
     if not producer.is_video or producer.paused:
         return
     if producer.origin == 0 and (producer.ssrc == 0 or not egress_ready(producer.transport)):
         return  # there is nobody to ask yet; the first packet that is no key frame asks again
-    if keyframe_request(&producer.keyframe, now):
+    if keyframe_request(&producer.keyframe, now, new):
         send_keyframe_request(core, producer)
     wake_at(core, producer.transport, keyframe_deadline(&producer.keyframe))
 
@@ -58,7 +58,7 @@ cdef void request_keyframes_for(Core* core, Transport* transport, int64_t now) n
     cdef Consumer* consumer = transport.consumers
     while consumer != NULL:
         if consumer.waiting and not consumer.paused and consumer.producer != NULL:
-            request_keyframe(core, consumer.producer, now)
+            request_keyframe(core, consumer.producer, now, not consumer.started)
         consumer = consumer.next_of_transport
 
 

@@ -55,11 +55,33 @@ def test_all_come_out_in_order(size: int) -> None:
     for who in rng.sample(range(size), size):
         heap.set(who, due[who])
     out = []
-    while (who := heap.due(size)) is not None:
-        out.append(due[who])
-        heap.set(who, None)
+    while (first := heap.due(size)) is not None:
+        out.append(due[first])
+        heap.set(first, None)
     assert out == sorted(due)
     assert heap.next is None
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_many_move_about(seed: int) -> None:
+    """Deep enough that the last entry, in the place of one that goes, may have to rise in another branch."""
+    rng = random.Random(seed)
+    heap, model = DeadlineHeap(300), dict[int, int]()
+    for _ in range(100):
+        for who in rng.sample(range(300), 200):
+            if rng.random() < 0.45:
+                heap.set(who, None)
+                model.pop(who, None)
+            else:
+                model[who] = rng.randrange(1_000_000)
+                heap.set(who, model[who])
+        for left in range(len(model), 50, -1):
+            assert len(heap) == left
+            first = heap.due(1_000_000)
+            assert first is not None
+            assert model[first] == min(model.values()) == heap.next
+            heap.set(first, None)
+            del model[first]
 
 
 def test_more_than_it_holds_is_refused() -> None:
