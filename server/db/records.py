@@ -114,6 +114,14 @@ class Records:
     async def participant_by_producer(self, producer_id: str) -> Row | None:
         return await self._read(queries.participant_by_producer, producer_id)
 
+    async def recordings(
+        self, *, room_id: str | None, status: Any, limit: int, after: Place | None
+    ) -> list[Row]:
+        place = None if after is None else (after[0].timestamp(), after[1])
+        return await self._read(
+            queries.list_recordings, room_id=room_id, status=status, limit=limit, before=place
+        )
+
     # -- many calls in figures
 
     async def transition_stats(self, since: datetime, until: datetime) -> Row:

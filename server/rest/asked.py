@@ -19,6 +19,7 @@ from server.signaling.messages import CallStatusName, CallTypeName, Mode, RoomId
 # `$` would let a last line feed pass; the OpenAPI document says `$`, which there means the very end.
 Plain = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
 When = Annotated[datetime, Meta(tz=True, description="RFC 3339, with a zone")]
+RecordingStatus = Literal["starting", "recording", "processing", "ready", "failed", "deleted"]
 Cursor = Annotated[str, Meta(max_length=220, pattern=PATTERN, description="`nextCursor` of a page")]
 Limit = Annotated[int, Meta(ge=1, le=100, description="of one page")]
 # `server_…` is the server's own word for ends of its own.
@@ -90,6 +91,15 @@ class CallsQuery(Filtered, frozen=True, kw_only=True):
 
     room_id: RoomId | UnsetType = UNSET
     user_id: Plain | UnsetType = UNSET
+
+
+class LiveQuery(Paged, frozen=True, kw_only=True):
+    room_id: RoomId | UnsetType = UNSET
+
+
+class RecordingsQuery(Paged, frozen=True, kw_only=True):
+    room_id: RoomId | UnsetType = UNSET
+    status: RecordingStatus | UnsetType = UNSET
 
 
 class TranscriptionsQuery(Paged, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ What changes a live call goes through the room's actor, so that everybody in it 
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime
 from typing import Any
 
@@ -63,9 +64,22 @@ async def page_of_calls(desk: Desk, ask: Ask, wanted: CallFilter) -> shapes.Call
     return shapes.CallPage(calls=calls, next_cursor=cursor)
 
 
-async def list_live_calls(desk: Desk, ask: Ask) -> shapes.LiveCalls:
-    calls = [live_call_of(live) for live in desk.directory.live() if ask.scope.shows(live)]
-    return shapes.LiveCalls(calls=calls)
+async def list_live_calls(desk: Desk, ask: Ask) -> shapes.CallPage:
+    query: asked.LiveQuery = ask.query
+    room_id = query.room_id or ask.scope.room_id
+    if ask.scope.room_id not in (None, room_id):
+        return shapes.CallPage(calls=[], next_cursor=None)
+    before = None
+    if query.cursor:
+        time, call_id = paging.decode(query.cursor)
+        before = (time.timestamp(), call_id)
+    found = desk.directory.live(room_id=room_id, user_id=ask.scope.user_id, before=before)
+    calls = [(live.opened_at, live_call_of(live)) for live in itertools.islice(found, query.limit + 1)]
+    cursor = None
+    if len(calls) > query.limit:
+        opened_at, last = calls[query.limit - 1]
+        cursor = paging.encode((datetime.fromtimestamp(opened_at, UTC), last.id))
+    return shapes.CallPage(calls=[call for _, call in calls[: query.limit]], next_cursor=cursor)
 
 
 async def get_call(desk: Desk, ask: Ask) -> shapes.Call:
@@ -210,12 +224,7 @@ def _check_initiator(ask: Ask, body: asked.OpenCall) -> Ahead:
 def _check_waiting(desk: Desk, ask: Ask) -> None:
     if ask.who.grants.admin:
         return
-    mine = [
-        live
-        for live in desk.directory.live()
-        if live.initiator_id == ask.who.user_id and live.status == "INITIATED" and not live.participants
-    ]
-    if len(mine) >= MAX_WAITING:
+    if desk.directory.unattended(ask.who.user_id) >= MAX_WAITING:
         raise Problem("rate_limited", "So many calls wait for their first join already: end one of them.")
 
 

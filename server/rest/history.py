@@ -118,13 +118,32 @@ async def transition_statistics(desk: Desk, ask: Ask) -> shapes.TransitionStatis
     return msgspec.convert(row, shapes.TransitionStatistics)
 
 
+async def list_recordings(desk: Desk, ask: Ask) -> shapes.RecordingPage:
+    query: asked.RecordingsQuery = ask.query
+    rows = await desk.records.recordings(
+        room_id=_room(ask, query.room_id or None),
+        status=query.status or None,
+        limit=query.limit + 1,
+        after=paging.decode(query.cursor) if query.cursor else None,
+    )
+    rows, cursor = paging.page_of(rows, query.limit, "createdAt")
+    recordings = [msgspec.convert(row, shapes.Recording) for row in rows]
+    return shapes.RecordingPage(recordings=recordings, next_cursor=cursor)
+
+
 async def call_statistics(desk: Desk, ask: Ask) -> shapes.CallStatistics:
     query: asked.RoomPeriod = ask.query
-    room_id = query.room_id or ask.scope.room_id
-    if ask.scope not in (Scope(), Scope(room_id=room_id)):
-        raise Problem("forbidden", "This token is not for that.", field="roomId")
+    room_id = _room(ask, query.room_id or None)
     row = await desk.records.analytics_summary(*_period(desk, query), room_id=room_id)
     return msgspec.convert(row, shapes.CallStatistics)
+
+
+def _room(ask: Ask, wanted: str | None) -> str | None:
+    """The room that is asked for and may be; None: all of them. Problem `forbidden`."""
+    room_id = wanted or ask.scope.room_id
+    if ask.scope not in (Scope(), Scope(room_id=room_id)):
+        raise Problem("forbidden", "This takes a token for that room, or one that sees everything.")
+    return room_id
 
 
 def _period(desk: Desk, query: asked.Period) -> tuple[datetime, datetime]:

@@ -116,10 +116,6 @@ class CallPage(Shape, frozen=True, kw_only=True):
     next_cursor: str | None  # null on the last page
 
 
-class LiveCalls(Shape, frozen=True, kw_only=True):
-    calls: list[Call]
-
-
 class ParticipantPage(Shape, frozen=True, kw_only=True):
     participants: list[Participant]
     next_cursor: str | None
@@ -213,7 +209,10 @@ class Analytics(Shape, frozen=True, kw_only=True):
 
 
 class Recording(Shape, frozen=True, kw_only=True):
+    """A recording's metadata; the file is where `fileKey` says, in the words of the store that keeps it."""
+
     id: str
+    call_session_id: str
     status: Literal["starting", "recording", "processing", "ready", "failed", "deleted"]
     format: str | None
     file_key: str | None
@@ -227,6 +226,11 @@ class Recording(Shape, frozen=True, kw_only=True):
     metadata: Any = None
     created_at: datetime
     updated_at: datetime
+
+
+class RecordingPage(Shape, frozen=True, kw_only=True):
+    recordings: list[Recording]
+    next_cursor: str | None
 
 
 class Transcription(Shape, frozen=True, kw_only=True):

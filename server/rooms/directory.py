@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import structlog
 import trio
@@ -316,9 +316,29 @@ class Directory:
         self._check_empty(new.room_id)
         return overview(self._open_room(new).call)
 
-    def live(self) -> list[Overview]:
-        """Every call that is not over, in the order in which they began."""
-        return [overview(room.call) for room in self._rooms.values() if not room.call.over]
+    def live(
+        self,
+        *,
+        room_id: str | None = None,
+        user_id: str | None = None,
+        before: tuple[float, str] | None = None,
+    ) -> Iterator[Overview]:
+        """The calls that are not over, the last opened first: of one room, or those that concern one user.
+        `before` is the time and the id of one that was given already."""
+        rooms = list(self._rooms.values()) if room_id is None else [*filter(None, [self._rooms.get(room_id)])]
+        calls = sorted((room.call for room in rooms), key=lambda call: (call.opened_at, call.id))
+        for call in reversed(calls):
+            passed = before is not None and (call.opened_at, call.id) >= before
+            if not (passed or call.over) and (user_id is None or call.concerns(user_id)):
+                yield overview(call)
+
+    def unattended(self, initiator_id: str | None) -> int:
+        """How many calls of this user wait for their first join."""
+        calls = [room.call for room in self._rooms.values()]
+        return sum(
+            one.initiator_id == initiator_id and one.status == "INITIATED" and not one.participant_ids
+            for one in calls
+        )
 
     def live_call(self, call_id: str) -> Overview | None:
         room = self._calls.get(call_id)

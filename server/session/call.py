@@ -53,7 +53,7 @@ class Call:
         self._users_seen: set[str] = set()
         self._metrics = CallMetrics(now, before=new.metrics)
         ahead = new.initiator if isinstance(new.initiator, Ahead) else None
-        self.opened_at = now
+        self.opened_at = round(now, 3)  # as the row has it
         self.initiator_id = new.initiator.user_id
         self._lifecycle = Lifecycle("INITIATED" if new.invite or ahead else "ACTIVE")
         self._answered_by = 2 if new.invite else 1  # so many present make it ACTIVE
@@ -138,6 +138,11 @@ class Call:
     def incoming_for(self, user_id: str) -> m.Incoming | None:
         """The ring that this user should hear, if any."""
         return self._ringing.incoming if self._ringing.rings(user_id) else None
+
+    def concerns(self, user_id: str) -> bool:
+        """Whether the user made it, is rung by it or is in it."""
+        present = self._people.of(user_id) is not None
+        return present or user_id == self.initiator_id or self._ringing.rings(user_id)
 
     def was_invited(self, user_id: str | None) -> bool:
         return user_id is not None and self._ringing.invited(user_id)

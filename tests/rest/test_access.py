@@ -44,6 +44,7 @@ EXPECTED: dict[str, tuple[str, Any, list[int]]] = {
     "transcriptionsOfCall": ("calls/cfull/transcriptions", None, [Y, Y, Y, Y, Y, Y, N, N, F]),
     "callsOfRoom": ("rooms/team/calls", None, [Y, Y, Y, Y, Y, Y, Y, F, F]),
     "callsOfUser": ("users/ann/calls", None, [Y, Y, F, Y, Y, Y, F, F, F]),
+    "listRecordings": ("recordings", None, [Y, Y, Y, Y, F, F, F, Y, F]),
     "callOfSfuRoom": ("sfu-rooms/router-csfu/call", None, [Y, Y, F, F, F, F, F, F, F]),
     "participantOfProducer": ("producers/a-csfu-bob/participant", None, [Y, Y, F, F, F, F, F, F, F]),
     "transitionStatistics": ("statistics/transitions", None, [Y, Y, F, F, F, F, F, F, F]),

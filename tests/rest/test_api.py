@@ -194,6 +194,32 @@ async def test_pages(house: House, admin: str) -> None:
     assert rest.body["nextCursor"] is None
 
 
+async def test_live_calls_in_pages(house: House, admin: str) -> None:
+    for n in range(5):
+        await open_call(house, admin, roomId=f"r{n}", initiatorId=None)
+    seen, cursor = [], ""
+    while cursor is not None:
+        page = (await house.ask("GET", f"live-calls?limit=2{cursor}", token=admin)).body
+        seen += [call["roomId"] for call in page["calls"]]
+        cursor = page["nextCursor"] and f"&cursor={page['nextCursor']}"
+    assert seen == ["r4", "r3", "r2", "r1", "r0"]
+    (one,) = (await house.ask("GET", "live-calls?roomId=r3", token=admin)).body["calls"]
+    assert one["roomId"] == "r3"
+    bound = house.token(room="r3")
+    assert (await house.ask("GET", "live-calls", token=bound)).body["calls"] == [one]
+    assert (await house.ask("GET", "live-calls?roomId=r1", token=bound)).body["calls"] == []
+
+
+async def test_recordings(house: House, admin: str) -> None:
+    for path in ("recordings", f"recordings?roomId={rows.ROOM}&status=ready", "recordings?limit=1"):
+        page = (await house.ask("GET", path, token=admin)).body
+        assert [one["callSessionId"] for one in page["recordings"]] == [rows.FULL]
+        assert page["nextCursor"] is None
+    assert (await house.ask("GET", "recordings?roomId=none", token=admin)).body["recordings"] == []
+    refused = await house.ask("GET", "recordings?roomId=other", token=house.token(room=rows.ROOM))
+    assert refused.code == "forbidden"
+
+
 async def test_so_many_requests(data_dir: Path, url: str) -> None:
     few = (("rest.request_burst", "3"), ("rest.requests_per_s", "0.01"))
     async with serving(data_dir, url, *few) as house:

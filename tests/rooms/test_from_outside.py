@@ -78,7 +78,7 @@ async def test_the_server_has_so_many_calls(house: House) -> None:
 async def test_nobody_comes(autojump_clock: MockClock, house: House) -> None:
     house.directory.open_ahead(new_call())
     await trio.sleep(31)
-    assert house.directory.live() == []
+    assert list(house.directory.live()) == []
     assert house.recorder.of(changes.CallEnded)[0].status == "MISSED"
     assert house.router.closed
 
@@ -117,3 +117,26 @@ async def test_somebody_is_taken_out_and_told(house: House) -> None:
     assert not await house.directory.expel(call_id, pid)
     assert not await house.directory.expel("never", pid)
     assert (await bob.join()).call_id == call_id
+
+
+async def test_live_calls_by_room_by_user_and_in_pages(house: House) -> None:
+    for n in range(5):
+        house.directory.open_ahead(new_call(f"r{n}", initiator=Ahead(wait_s=30, user_id=f"u{n % 2}")))
+    bob, cid = house.client("bob"), house.client("cid")
+    await bob.join("r3")
+    house.directory.open_ahead(new_call("ringing", invite=["cid"]))
+
+    def found(**more: Any) -> list[str]:
+        return [one.room_id for one in house.directory.live(**more)]
+
+    assert found() == ["ringing", "r4", "r3", "r2", "r1", "r0"]
+    assert found(room_id="r1") == ["r1"]
+    assert found(room_id="none") == []
+    assert found(user_id="u1") == ["r3", "r1"]
+    assert found(user_id="bob") == ["r3"]
+    assert found(user_id="cid") == ["ringing"]
+    await cid.ask("call.reject", m.CallRef("call-ringing"))
+    assert found(user_id="cid") == []
+    (one,) = house.directory.live(room_id="r2")
+    assert found(before=(one.opened_at, one.call_id)) == ["r1", "r0"]
+    assert (house.directory.unattended("u1"), house.directory.unattended("u0")) == (1, 3)
