@@ -88,4 +88,6 @@ def _context(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> 
         SSL.OP_NO_QUERY_MTU | SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE
     )
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    # A session is idle for the rest of the call once it has made keys: 7 to 12 kB less for each.
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     return context
