@@ -37,10 +37,10 @@ _BUSY_BYTES = 200
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
-        "--consumers", default="10,50,200", help="1000 takes minutes to join; empty: not asked"
+        "--consumers", default="10,50,200", help="1000 takes minutes to join; 'none': not asked"
     )
-    parser.add_argument("--idle", default="0,100", help="people in silent rooms of two; empty: not asked")
-    parser.add_argument("--busy", default="1,8,64", help="rooms that share one rate; empty: not asked")
+    parser.add_argument("--idle", default="0,100", help="people in silent rooms of two, or 'none'")
+    parser.add_argument("--busy", default="1,8,64", help="rooms that share one rate, or 'none'")
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="of the server")
     parser.add_argument("--json", metavar="FILE")
@@ -55,7 +55,7 @@ def main() -> int:
 
 
 def numbers(text: str) -> list[int]:
-    return [int(one) for one in text.split(",") if one]
+    return [] if text == "none" else [int(one) for one in text.split(",")]
 
 
 def fan(args: argparse.Namespace, count: int, others: int) -> dict[str, Any]:
@@ -111,10 +111,11 @@ def busy(args: argparse.Namespace) -> list[dict[str, Any]]:
         for row in measure([room] * count, args.seconds, args.set):
             row["question"] = "busy rooms"
             first = next((one for one in rows if one["what"] == row["what"]), row)
-            row["growth"] = row["ns"] / first["ns"]
+            row["own_growth"] = row["ns"] / first["ns"]
             rows.append(row)
-        if count > numbers(args.busy)[0]:
-            grown(rows[-1], rows[-1]["growth"] / rows[-2]["growth"])
+        if len(rows) > 2:  # a pair of bare and Tandem each time
+            grown(rows[-1], rows[-1]["own_growth"] / rows[-2]["own_growth"])
+            show(rows[-1], f"{count} rooms", rows[-1]["ns"])
     return rows
 
 
