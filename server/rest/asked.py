@@ -31,7 +31,14 @@ Reason = Annotated[
         description="kept as `endReason` and told to everybody in the call",
     ),
 ]
-WaitS = Annotated[float, Meta(ge=1, le=86_400, description="seconds that it waits for its people")]
+WaitS = Annotated[
+    float,
+    Meta(
+        ge=1,
+        le=86_400,
+        description="seconds that it waits for its people; null: the ring time-out, or 15 minutes by link",
+    ),
+]
 TtlS = Annotated[float, Meta(ge=60, le=604_800, description="seconds")]
 
 
@@ -125,12 +132,17 @@ class OpenCall(Asked, frozen=True, kw_only=True):
 
     room_id: RoomId
     call_type: CallTypeName = "VIDEO"
-    policy: Policy | None = None  # null: the server's
-    invite: Annotated[list[Plain], Meta(max_length=64)] = []  # user ids to ring
-    initiator_id: Plain | None = None  # who calls; the token's own user, unless it is an admin's
-    initiator_name: Plain | None = None
-    wait_s: WaitS | None = None  # null: the ring time-out, or 15 minutes where nobody is rung
-    settings: dict[str, Any] | None = None  # kept with the call; at most 4 KiB as JSON
+    policy: Annotated[Policy, Meta(description="of this call; null: the server's")] | None = None
+    invite: Annotated[list[Plain], Meta(max_length=64, description="ids of users to ring")] = []
+    initiator_id: (
+        Annotated[Plain, Meta(description="the user who calls: the token's own, unless it is an admin's")]
+        | None
+    ) = None
+    initiator_name: Annotated[Plain, Meta(description="shown to those who are rung; for `admin`")] | None = (
+        None
+    )
+    wait_s: WaitS | None = None
+    settings: Annotated[dict[str, Any], Meta(description="kept with the call; 4 KiB at most")] | None = None
 
 
 class EndCall(Asked, frozen=True, kw_only=True):
@@ -141,7 +153,12 @@ class MakeToken(Asked, frozen=True, kw_only=True):
     """A token for one person. It never grants `admin`."""
 
     room_id: Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^(\*|[A-Za-z0-9._~-]+)\Z")]
-    user_id: Plain | None = None  # null: a guest
-    name: Annotated[str, Meta(max_length=64)] = ""
-    can: list[Literal["start", "publish", "end", "read"]] | None = None  # null: start and publish
+    user_id: Annotated[Plain, Meta(description="null: a guest")] | None = None
+    name: Annotated[str, Meta(max_length=64, description="that others see")] = ""
+    can: (
+        Annotated[
+            list[Literal["start", "publish", "end", "read"]], Meta(description="null: start and publish")
+        ]
+        | None
+    ) = None
     ttl_s: TtlS = 21_600

@@ -213,12 +213,14 @@ def _check_initiator(ask: Ask, body: asked.OpenCall) -> Ahead:
     """Who calls: only `admin` may say that it is somebody else."""
     who = ask.who
     own = body.initiator_id in (None, who.user_id)
-    if not own and not who.grants.admin:
-        raise Problem("forbidden", "Only `admin` calls for others.", field="initiatorId")
-    if who.grants.admin and not (own and who.user_id):
-        name = body.initiator_name or ""
-        return Ahead(wait_s=0, user_id=body.initiator_id, name=name)
-    return Ahead(wait_s=0, user_id=who.user_id, name=who.name, avatar=who.avatar)
+    if not who.grants.admin:
+        if not own or body.initiator_name is not None:
+            field = "initiatorName" if own else "initiatorId"
+            raise Problem("forbidden", "Only `admin` calls in another's name.", field=field)
+        return Ahead(wait_s=0, user_id=who.user_id, name=who.name, avatar=who.avatar)
+    if own and who.user_id is not None:
+        return Ahead(wait_s=0, user_id=who.user_id, name=body.initiator_name or who.name, avatar=who.avatar)
+    return Ahead(wait_s=0, user_id=body.initiator_id, name=body.initiator_name or "")
 
 
 def _check_waiting(desk: Desk, ask: Ask) -> None:

@@ -74,7 +74,8 @@ def page(version: str) -> bytes:
 
 def _row(name: str, place: str, required: bool, told: dict[str, Any]) -> str:
     schema = told["schema"]
-    said = told.get("description") or schema.get("description", "")
+    described = [told, schema, *schema.get("anyOf", [])]
+    said = next((one["description"] for one in described if "description" in one), "")
     kind = _kind(schema) + ("" if required else ", may be left out")
     where = f"<td>{place}" if place else ""
     return f"<tr><td><code>{escape(name)}</code>{where}<td>{kind}{'; ' + _words(said) if said else ''}</tr>"

@@ -128,12 +128,13 @@ async def test_users_call_as_themselves(house: House) -> None:
     zed = house.token("start", user="zed", name="Zed")
     for more, field in (
         ({"initiatorId": "ann"}, "initiatorId"),
+        ({"initiatorName": "The King"}, "initiatorName"),
         ({"waitS": 3600}, "waitS"),
     ):
         refused = await house.ask("POST", "calls", {"roomId": "r", **more}, token=zed)
         assert (refused.code, refused.body["field"]) == ("forbidden", field)
     async with house.person("bob") as bob:
-        body = {"roomId": "r", "invite": ["bob"], "initiatorName": "The King"}
+        body = {"roomId": "r", "invite": ["bob"]}
         opened = await house.ask("POST", "calls", body, token=zed)
         assert opened.body["call"]["initiatorId"] == "zed"
         assert (await until(bob, "call.incoming"))["fromName"] == "Zed"

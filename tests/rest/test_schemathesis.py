@@ -102,7 +102,7 @@ def as_people_ask(case: Any) -> None:
 
 
 @SCHEMA.parametrize()
-@settings(max_examples=12, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 def test_the_server_is_as_described(case: Any, server: ServerProcess) -> None:
     as_people_ask(case)
     response = case.call_and_validate(base_url=server.url.rstrip("/"), checks=CHECKS)
