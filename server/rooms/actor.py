@@ -277,7 +277,7 @@ class Room:
     def _send_offer(self, participant_id: str, offer: m.SfuOffer) -> None:
         session = self._members.get(participant_id)
         if session is not None:
-            session.notify("sfu.offer", offer)
+            session.notify("sfu.offer", offer, supersedes=True)
 
     # ---- RouterListener -------------------------------------------------------------------------------
 

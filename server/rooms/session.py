@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from server.rooms.actor import Room
 
 REPLAY_COUNT = 256
-REPLAY_BYTES = 1 << 20
+REPLAY_BYTES = 1 << 18
 
 _encode = msgspec.json.Encoder().encode
 
@@ -50,6 +50,7 @@ class Session:
         self.participant_id: str | None = None
         self._sent: deque[tuple[int, str, msgspec.Raw]] = deque()
         self._sent_bytes = 0
+        self._dropped = 0  # up to this seq there is nothing to replay any more
         self._delivered = 0  # the newest seq that went to a connection
         self._held = 0
 
@@ -58,8 +59,13 @@ class Session:
         """One per person: the same user in two sessions has the same key, a guest's is its own."""
         return self.identity.user_id or self.anonymous_id or self.id
 
-    def notify(self, method: str, params: Wire, *, lossy: bool = False) -> None:
-        """Number it, keep it for replay and send it. A lossy one is dropped while nobody listens."""
+    def notify(self, method: str, params: Wire, *, lossy: bool = False, supersedes: bool = False) -> None:
+        """Number it, keep it for replay and send it. A lossy one is dropped while nobody listens.
+
+        One that `supersedes` those of its method before it takes their place: they are of no use to anybody.
+        """
+        if supersedes:
+            self._forget(method)
         if lossy and (self.sink is None or self._held):
             return
         self.seq += 1
@@ -69,7 +75,8 @@ class Session:
         self._sent.append((self.seq, method, raw))
         self._sent_bytes += len(bytes(raw))
         while len(self._sent) > REPLAY_COUNT or (self._sent_bytes > REPLAY_BYTES and len(self._sent) > 1):
-            self._sent_bytes -= len(bytes(self._sent.popleft()[2]))
+            self._dropped, _, oldest = self._sent.popleft()
+            self._sent_bytes -= len(bytes(oldest))
         self._deliver()
 
     @contextmanager
@@ -87,10 +94,7 @@ class Session:
 
     def can_replay_after(self, seq: int) -> bool:
         """Whether every notification after `seq` is still kept."""
-        if seq > self.seq:
-            return False
-        oldest = self._sent[0][0] if self._sent else self.seq + 1
-        return seq + 1 >= oldest
+        return self._dropped <= seq <= self.seq
 
     def rewind(self, seq: int) -> None:
         """Deliver again from the notification after `seq` on (at the next attach)."""
@@ -109,6 +113,12 @@ class Session:
             return False
         self.sink = None
         return True
+
+    def _forget(self, method: str) -> None:
+        kept = [entry for entry in self._sent if entry[1] != method]
+        if len(kept) < len(self._sent):
+            self._sent = deque(kept)
+            self._sent_bytes = sum(len(bytes(raw)) for _, _, raw in kept)
 
     def _deliver(self) -> None:
         if self.sink is None or self._held or self._delivered == self.seq:

@@ -90,6 +90,36 @@ def test_notifications_wait_for_the_answer() -> None:
     assert seqs(wire) == [1]
 
 
+def offer(one: Session, number: int) -> None:
+    one.notify("sfu.offer", m.SfuOffer(number, "t", "v=0", []), supersedes=True)
+
+
+def test_what_is_superseded_is_neither_kept_nor_replayed() -> None:
+    one, first, second = session(), Wire(), Wire()
+    one.attach(first)
+    offer(one, 1)
+    say(one)
+    assert one.detach(first)
+    offer(one, 2)
+    say(one)
+    offer(one, 3)
+    assert one.can_replay_after(0)  # nothing is missing that anybody needs
+    one.rewind(0)
+    one.attach(second)
+    assert seqs(second) == [2, 4, 5]
+    assert [method for method, _, _ in second.got] == ["chat.message", "chat.message", "sfu.offer"]
+    assert not one.can_replay_after(6)
+
+
+def test_offers_without_end_take_the_room_of_one() -> None:
+    one = session()
+    for number in range(10 * REPLAY_COUNT):
+        offer(one, number)
+    assert one.can_replay_after(0)
+    assert len(one._sent) == 1
+    assert one._sent_bytes == len(bytes(one._sent[0][2]))
+
+
 def test_nothing_is_kept_without_bounds() -> None:
     one = session()
     for _ in range(REPLAY_COUNT + 10):
