@@ -74,7 +74,7 @@ class Media:
             direction,
             router.home,
             self.engines,
-            # As many as there will be when all are connected; in a call that is peer to peer nobody sends yet.
+            # As many as there will be when all are connected. While peer to peer nobody sends yet.
             consumers=router.receivers_at_home * max(1, router.producers),
             spread_above=self.settings.spread_above,
         )
