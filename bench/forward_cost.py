@@ -4,7 +4,8 @@ One publisher sends video frames; N subscribers get them. The subscribers' packe
 so that the server alone is measured; that one (the witness) verifies every packet and lets the next frames
 out, so that the server has always work and loses nothing. The bare loop is measured in the same run with the
 same sender and witness; with GSO, both put into one message what came together. With --no-offload neither
-does, as on a kernel that has no UDP_SEGMENT.
+does, as on a kernel that has no UDP_SEGMENT. With --engines 2 and more the receivers are spread over as many
+media threads, with witnesses on each; the cost is that of all of them.
 
     python -m bench.forward_cost [--consumers 1,10,50,200,1000] [--packets 1,8] [--seconds 2] [--no-offload]
         [--json FILE]
@@ -18,6 +19,7 @@ from typing import Any
 
 from bench.load import namespace
 from bench.load.fan import fan_stage
+from bench.load.member import Member
 from bench.native.build import build
 from bench.report import describe, faults, write
 
@@ -34,6 +36,7 @@ def main() -> int:
     parser.add_argument("--packets", default="1,8", help="packets of a frame")
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--bare-only", action="store_true")
+    parser.add_argument("--engines", type=int, default=1, help="media threads; leave one core for the load")
     parser.add_argument("--no-offload", action="store_true", help="without UDP_GRO and UDP_SEGMENT")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the server"
@@ -53,10 +56,11 @@ def main() -> int:
                 rows.append(bare(count, packets, args.seconds, gso=gso))
                 show(rows[-1])
         if not args.bare_only:
-            for row in tandem(count, frames, args.seconds, args.set, gso=not args.no_offload):
+            settings = [*args.set, f"media.engines={args.engines}", "media.spread_above=0"]
+            for row in tandem(count, frames, args.seconds, settings, args.engines, gso=not args.no_offload):
                 limit = [one["ns"] for one in rows if one["what"] == "bare" and _same(one, row)]
                 row["ratio"] = row["ns"] / min(limit)
-                if (count, row["packets"]) == (50, 8):
+                if (count, row["packets"], args.engines) == (50, 8, 1):
                     row["target"] = _TARGETS[row["gso"]]
                     row["met"] = row["ratio"] <= row["target"]
                 rows.append(row)
@@ -113,20 +117,32 @@ def bare(count: int, packets: int, seconds: float, *, gso: bool) -> dict[str, An
 
 
 def tandem(
-    count: int, frames: list[int], seconds: float, settings: list[str], *, gso: bool
+    count: int, frames: list[int], seconds: float, settings: list[str], engines: int, *, gso: bool
 ) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     if not gso:
         settings = [*settings, "media.udp_offload=false"]
-    with fan_stage(1, count - 1, settings) as fan:
+    # As the load decides who is where, several are looked at.
+    witnesses = 1 if engines == 1 else min(count, 4 * engines)
+    with fan_stage(witnesses, count - witnesses, settings) as fan:
+        if len({_port(one) for one in fan.members[1 : 1 + witnesses]}) != engines:
+            raise RuntimeError("there is an engine without a witness: more receivers are needed")
         for packets in frames:
             found, cost = fan.run(seconds, **_how(packets))
             row = _row("tandem", count, packets, found, cost.engine_ns, cost.forwarded)
             row["gso"] = gso
+            row["engines"] = engines
             row["ns_process"] = cost.process_ns / max(1, cost.forwarded)
             row["per_message"] = cost.forwarded / max(1, cost.messages)
             rows.append(row)
     return rows
+
+
+def _port(one: Member) -> int:
+    """The server's, where its media comes from."""
+    assert one.receiving is not None
+    port: int = one.receiving.socket.getpeername()[1]
+    return port
 
 
 if __name__ == "__main__":

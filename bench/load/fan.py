@@ -1,7 +1,7 @@
 """One camera to N receivers as fast as it goes: a few verify all they get, what the others get is dropped.
 
-The camera's driver is let on by what the first receiver gets, so there is always work and no loss, or keeps a
-pace that is asked for.
+The camera's driver is let on by what the slowest of those few gets, so there is always work and no loss, or
+keeps a pace that is asked for.
 """
 
 from __future__ import annotations

@@ -184,7 +184,12 @@ cdef void drive(State* s) noexcept nogil:
                     due = now  # this thread was held up: don't burst
                 continue
         else:
-            seen = s.receivers[0].counter + 1 if s.receivers[0].started else 0
+            seen = s.counter
+            for i in range(s.count):
+                if not s.receivers[i].started:
+                    seen = 0
+                elif s.receivers[i].counter + 1 < seen:
+                    seen = s.receivers[i].counter + 1
             if seen > base:
                 base = seen
                 progress = now
@@ -215,7 +220,7 @@ cdef void drive(State* s) noexcept nogil:
 cdef class Driver:
     """Sends one video stream at `fd` (connected) under `pair`; `receivers` are (fd, rtp_core.srtp.SrtpPair).
 
-    The first receiver's progress lets the next frames out when `run` is given a window. Pairs belong to the driver's
+    The slowest receiver's progress lets the next frames out when `run` is given a window. Pairs belong to the driver's
     thread while it runs.
     """
 

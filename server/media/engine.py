@@ -38,6 +38,7 @@ class Engine:
             disconnected_us=int(settings.disconnected_s * 1e6), failed_us=int(settings.failed_s * 1e6)
         )
         self.objects: dict[int, Router | Transport | Producer | Consumer] = {}
+        self.senders = 0  # transports among them
         self.udp_port = settings.udp_port and settings.udp_port + index
         self.tcp_port = settings.tcp_port and settings.tcp_port + index
         self.candidates: list[IceCandidate] = []
@@ -49,8 +50,8 @@ class Engine:
 
     @property
     def load(self) -> int:
-        """How much it has to do, compared with other engines: what it knows by name."""
-        return len(self.objects)
+        """How much it has to do, compared with others. A transport that sends to us counts by its producers."""
+        return len(self.objects) - self.senders
 
     # ---- from open to close, around the run -----------------------------------------------------------
 

@@ -49,7 +49,7 @@ class Router:
         engine = self.media.engine_for(self, direction)
         transport = Transport(self, engine, direction)
         self._transports.add(transport)
-        self.receivers_at_home += direction == "recv" and engine is self.home
+        self._count(transport, 1)
         engine.objects[transport.handle] = transport
         return transport
 
@@ -65,8 +65,14 @@ class Router:
 
     def forget(self, transport: Transport) -> None:
         """It has closed itself."""
-        self._transports.discard(transport)
-        self.receivers_at_home -= transport.direction == "recv" and transport.engine is self.home
+        self._transports.remove(transport)
+        self._count(transport, -1)
+
+    def _count(self, transport: Transport, by: int) -> None:
+        if transport.direction == "send":
+            transport.engine.senders += by
+        elif transport.engine is self.home:
+            self.receivers_at_home += by
 
     def tell(self, call: Callable[[RouterListener], None]) -> None:
         """A listener's mistake is logged and costs nobody else anything."""
