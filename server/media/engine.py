@@ -50,7 +50,7 @@ class Engine:
 
     @property
     def load(self) -> int:
-        """How much it has to do, compared with others. A transport that sends to us counts by its producers."""
+        """How much it has to do, for comparing. A transport that sends to us counts by its producers."""
         return len(self.objects) - self.senders
 
     # ---- from open to close, around the run -----------------------------------------------------------
