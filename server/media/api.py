@@ -114,6 +114,8 @@ class Router(Protocol):
     id: str
     rtp_capabilities: RtpCapabilities
     closed: bool
+    udp_port: int  # where its senders' media goes; a large room's receivers may have others too
+    tcp_port: int | None
 
     def create_transport(self, direction: Direction) -> WebRtcTransport: ...
     def close(self) -> None: ...  # closes its transports too

@@ -32,6 +32,8 @@ class Router:
         self.receivers_at_home = 0
         self.rtp_capabilities = media.rtp_capabilities
         self.closed = False
+        self.udp_port = home.udp_port
+        self.tcp_port = home.tcp_port
         self._listener = listener
         self._transports: set[Transport] = set()
         self._handles: dict[Engine, int] = {}

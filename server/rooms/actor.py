@@ -86,7 +86,7 @@ class Room:
                 new,
                 settings,
                 SfuRoom(router.id, router.rtp_capabilities.to_json()),
-                m.MediaPath(list(settings.media_addresses), media.udp_port, media.tcp_port),
+                m.MediaPath(list(settings.media_addresses), router.udp_port, router.tcp_port),
                 clock(),
             )
             if session is not None:

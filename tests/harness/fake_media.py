@@ -168,6 +168,8 @@ class FakeRouter:
         self.listener = listener
         self.rtp_capabilities: RtpCapabilities = router_capabilities()
         self.closed = False
+        self.udp_port = 8444
+        self.tcp_port: int | None = 8444
         self.transports: list[FakeTransport] = []
 
     def create_transport(self, direction: Direction) -> FakeTransport:

@@ -80,6 +80,7 @@ async def test_each_engine_has_its_port_and_its_rooms(media: Media, listener: Li
     assert len(set(media.udp_ports)) == 2
     rooms = [media.create_router(listener) for _ in range(4)]
     assert [room.home.index for room in rooms] == [0, 1, 0, 1]
+    assert [room.udp_port for room in rooms] == [media.udp_ports[n % 2] for n in range(4)]
     ports = [{c.port for c in room.create_transport("send").ice.candidates} for room in rooms]
     assert ports == [{media.udp_ports[n % 2]} for n in range(4)]
     figures = media.stats()["engine"]
