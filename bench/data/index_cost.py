@@ -3,8 +3,8 @@
 In a transaction that is rolled back, an index is dropped and rows are written into the filled tables:
 inserts, then updates of indexed columns (a switch to the SFU, the end). What that saves, against the same
 with all indexes in turn with it, is the index's cost; the last row of a table is without any index but those
-of its keys. Times are the least of the rounds, since whatever else the machine does only adds. Commits are
-not in it.
+of its keys. Times are PostgreSQL's CPU time by the scheduler's count, and the least of the rounds, since
+whatever else the machine does only adds. Commits are not in it.
 
     python -m bench.data.index_cost [--calls 1000000] [--keep DIR] [--json FILE]
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -21,7 +21,7 @@ import trio
 from bench.data.generate import NOW
 from bench.data.stage import add_arguments, stage
 from bench.report import describe, write
-from server.db.connection import Connection
+from server.db.connection import Connection, rows_of
 from server.db.pool import Database, open_database
 
 ALL = "all but keys"
@@ -62,7 +62,7 @@ _METRICS = """
 INSERT INTO call_metrics (id, "callSessionId", "peakParticipants", "updatedAt")
 SELECT call, call, 5, at FROM fresh
 """
-# What is timed, by table: (inserts, updates), a row of the table each; and what has to be there before.
+# What is timed, by table: an insert and an update of some rows.
 _WRITES: dict[str, tuple[str, str]] = {
     "call_sessions": (
         _CALLS,
@@ -77,7 +77,7 @@ _WRITES: dict[str, tuple[str, str]] = {
     ),
     "call_metrics": (
         _METRICS,
-        """UPDATE call_metrics m SET "peakParticipants" = 6 FROM fresh f WHERE m."callSessionId" = f.call""",
+        """UPDATE call_metrics m SET "peakParticipants" = 6 FROM fresh f WHERE m.id = f.call""",
     ),
 }
 
@@ -97,7 +97,6 @@ def main() -> int:
 
 async def measure(args: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
     async with stage(args.calls, args.keep) as dsn, open_database(dsn, size=1) as database:
-        await database.run(_prepare, args.batch)
         for table in _WRITES:
             show_head(table)
             for name, size in await database.run(_indexes, table):
@@ -105,12 +104,12 @@ async def measure(args: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
                 show(rows[-1])
 
 
-async def _prepare(connection: Connection, batch: int) -> None:
+async def _refresh(connection: Connection, batch: int) -> None:
+    """Rows with ids that no earlier round has left dead entries of."""
     await connection.execute(_FRESH_ID)
     await connection.execute(_FRESH.replace("$1", str(batch)))
     await connection.execute(_FRESH_PEOPLE)
-    for table in ("fresh", "fresh_people"):
-        await connection.execute(f"ANALYZE {table}")
+    await connection.execute("ANALYZE fresh, fresh_people")
 
 
 async def _indexes(connection: Connection, table: str) -> list[tuple[str, int]]:
@@ -135,17 +134,24 @@ class _RolledBack(Exception):
         self.times = insert, update
 
 
-async def _life(connection: Connection, table: str, without: list[str]) -> None:
-    """µs for a row's insert and update, without these indexes, as `_RolledBack`."""
+def _cpu_us(pid: int) -> float:
+    """The time that a process of one thread has been on a CPU."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1000
+
+
+async def _life(connection: Connection, table: str, without: list[str], batch: int) -> None:
+    """µs of CPU for a row's insert and update, without these indexes, as `_RolledBack`."""
+    await _refresh(connection, batch)
     for name in without:
         await connection.execute(f'DROP INDEX "{name}"')
     if table != "call_sessions":
         await connection.execute(_CALLS)
+    pid = await connection.fetchval("SELECT pg_backend_pid()")
     times = []
     for sql in _WRITES[table]:
-        began = time.perf_counter()
-        tag = await connection.execute(sql)
-        times.append((time.perf_counter() - began) * 1e6 / int(tag.rsplit(" ", 1)[-1]))
+        began = _cpu_us(pid)
+        count = rows_of(await connection.execute(sql))
+        times.append((_cpu_us(pid) - began) / count)
     raise _RolledBack(*times)
 
 
@@ -156,7 +162,7 @@ async def _cost(
 
     async def life(without: list[str]) -> tuple[float, float]:
         try:
-            await database.run(_life, table, without)
+            await database.run(_life, table, without, args.batch)
         except _RolledBack as done:
             return done.times
         raise AssertionError

@@ -7,6 +7,7 @@ its commit was lost, does nothing.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -120,6 +121,10 @@ async def _quality(connection: Connection, c: ParticipantQuality, instance: str)
     await participants.update_participant_quality(connection, c.participant_id, c.metrics, at=c.at)
 
 
+async def _qualities(connection: Connection, run: Sequence[ParticipantQuality]) -> None:
+    await participants.update_qualities(connection, [(c.participant_id, c.metrics, c.at) for c in run])
+
+
 async def _participant_sfu(connection: Connection, c: ParticipantSfu, instance: str) -> None:
     await participants.update_participant_sfu_data(connection, c.ids, at=c.at)
 
@@ -231,8 +236,12 @@ async def apply_batch(connection: Connection, stream: str, records: Sequence[Rec
     """Applies those records that are not in the tables yet, in order; returns how many those were."""
     mark = await _mark(connection, stream)
     fresh = [record for record in records if record.n > mark]
-    for record in fresh:
-        await apply_change(connection, decode_change(record.payload), stream)
+    for kind, run in itertools.groupby([decode_change(one.payload) for one in fresh], type):
+        if kind is ParticipantQuality:  # most of what a quiet call has to say, from each of its people
+            await _qualities(connection, list(run))  # type: ignore[arg-type]
+        else:
+            for change in run:
+                await apply_change(connection, change, stream)
     if fresh:
         await connection.execute("UPDATE change_streams SET applied = $2 WHERE id = $1", stream, fresh[-1].n)
     return len(fresh)

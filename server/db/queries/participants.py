@@ -6,6 +6,7 @@ A person has one row in a call. Who comes again under another participant id get
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -191,6 +192,34 @@ async def update_participant_quality(
         moment(at),
     )
     _found(tag, participant_id)
+
+
+async def update_qualities(
+    connection: Connection, reports: Sequence[tuple[str, dict[str, Any], float]]
+) -> None:
+    """The same of many at once, as (participant id, metrics, at): one statement, and the last one of a row
+    counts. Raises `MissingRow`, and then no row has changed for good."""
+    whole = await connection.fetchval(
+        """
+        WITH said AS (
+            SELECT COALESCE(a."participantId", n.id) AS row, n.metrics, n.at, n.place
+              FROM unnest($1::text[], $2::jsonb[], $3::timestamptz[])
+                   WITH ORDINALITY AS n (id, metrics, at, place)
+              LEFT JOIN participant_aliases a ON a.id = n.id
+        ), latest AS (
+            SELECT DISTINCT ON (row) row, metrics, at FROM said ORDER BY row, place DESC
+        ), written AS (
+            UPDATE call_participants p SET "qualityMetrics" = latest.metrics, "updatedAt" = latest.at
+              FROM latest WHERE p.id = latest.row RETURNING p.id
+        )
+        SELECT (SELECT count(*) FROM written) = (SELECT count(*) FROM latest)
+        """,
+        [participant_id for participant_id, _, _ in reports],
+        [metrics for _, metrics, _ in reports],
+        [moment(at) for _, _, at in reports],
+    )
+    if not whole:
+        raise MissingRow("there is no such participant among those who reported their quality")
 
 
 async def update_participant_sfu_data(connection: Connection, ids: SfuIds, *, at: float) -> bool:
