@@ -12,6 +12,8 @@ cdef class Pipeline:
     cdef dict kept  # what must outlive an object, by its handle
     cdef bint attached  # to an engine, which alone may step it then
     cdef object mesh  # what links it to the pipelines of other engines, None: nothing
+    cdef object ring_later  # what has the engine woken for commands, None: each does it by itself
+    cdef bint ringing  # `ring_later` was called and `ring` was not
 
     cdef Slab* slab_of(self, int kind) noexcept
     cdef uint64_t allocate(self, int kind) except 0

@@ -116,7 +116,11 @@ cdef class Pipeline:
         else:
             memcpy(slot, command, sizeof(Command))
             ring_publish(&self.core.commands)
-        bell_ring(&self.core.command_bell)
+        if self.ring_later is None:
+            bell_ring(&self.core.command_bell)
+        elif not self.ringing:
+            self.ringing = True
+            self.ring_later()
         return 0
 
     def flush_backlog(self) -> None:
@@ -269,6 +273,18 @@ cdef class Pipeline:
     def remove(self, uint64_t handle) -> None:
         """What belongs to the object goes with it. Its "removed" event ends the handle's life."""
         self.simple(REMOVE, handle)
+
+    def defer(self, ring_later) -> None:
+        """Calls `ring_later` at the first of several commands; `ring` then wakes the engine once for them all.
+
+        To wake a thread costs more than most commands do. None: each command rings by itself.
+        """
+        self.ring_later = ring_later
+        self.ring()
+
+    def ring(self) -> None:
+        self.ringing = False
+        bell_ring(&self.core.command_bell)
 
     # --- events --------------------------------------------------------------------------------------
 

@@ -103,12 +103,23 @@ class Engine:
             nursery.start_soon(self._run_thread, thread)
             try:
                 self.running = True
+                nursery.start_soon(self._ring_once_a_round)
                 task_status.started()
                 await self._pump(self._bells[1])
             finally:
                 # The thread cannot be cancelled: it is told, and the nursery waits for it.
                 self.running = False
+                self.core.defer(None)
                 thread.stop()
+
+    async def _ring_once_a_round(self) -> None:
+        """To wake the thread is a system call and dearer than a command: once for all of a round of Trio's."""
+        wanted = trio.Event()
+        self.core.defer(lambda: wanted.set())
+        while True:
+            await wanted.wait()
+            wanted = trio.Event()
+            self.core.ring()
 
     async def _run_thread(self, thread: Thread) -> None:
         await trio.to_thread.run_sync(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from rtp_core.ext import Kind
+from rtp_core.pipeline import Pipeline
 from rtp_core.srtp import Profile
 from tests.harness.rtp import RtpPacket, nack, pli
 from tests.rtp_core.world import CLIENT_EXTENSIONS, Client, World, address, opus, vp8
@@ -146,3 +149,27 @@ def test_junk_never_hurts(world: World) -> None:
     sender.send_rtp(opus(1, mid="mic"))
     assert len(receiver.rtp) == 1
     assert address("192.0.2.1", 1) == sender.place
+
+
+def test_commands_of_a_round_ring_once_where_that_is_wanted() -> None:
+    flags = os.EFD_NONBLOCK | os.EFD_CLOEXEC
+    bell, other = os.eventfd(0, flags), os.eventfd(0, flags)
+    try:
+        core = Pipeline(scale=16)
+        asked: list[int] = []
+        core.defer(lambda: asked.append(1))  # without a bell: nothing has been rung yet that counts
+        core.attach_bells(bell, other)
+        for _ in range(3):
+            core.add_router({})
+        assert asked == [1]
+        core.ring()
+        core.add_router({})
+        assert asked == [1, 1]
+        assert core.apply(0) == 4  # to be woken late costs no command
+        core.defer(None)
+        core.add_router({})
+        assert asked == [1, 1]
+        core.attach_bells(-1, -1)
+    finally:
+        os.close(bell)
+        os.close(other)
