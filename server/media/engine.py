@@ -113,7 +113,7 @@ class Engine:
                 thread.stop()
 
     async def _ring_once_a_round(self) -> None:
-        """To wake the thread is a system call and dearer than a command: once for all of a round of Trio's."""
+        """To wake the thread takes longer than most commands: once for all that one round of Trio's gave."""
         wanted = trio.Event()
         self.core.defer(lambda: wanted.set())
         while True:
