@@ -59,6 +59,7 @@ class Person:
         self._token = token
         self._notes = notes
         self._socket: WebSocketConnection | None = None
+        self._stream: trio.SocketStream | None = None
         self._ids = itertools.count(1)
         self._answers: dict[int, tuple[trio.Event, list[dict[str, Any]]]] = {}
         self._epochs: dict[int, dict[str, Any]] = {}
@@ -83,7 +84,7 @@ class Person:
                 await trio.sleep(0.05)
                 continue
             # The stream is ours to close: trio-websocket leaves it open when the other side dies.
-            done = False
+            done, self._stream = False, stream
             async with stream, trio.open_nursery() as nursery:
                 with suppress(HandshakeError, ConnectionClosed):
                     self._socket = await wrap_client_stream(
@@ -225,8 +226,11 @@ class Person:
         """Closes the connection of a person who is in no call."""
         self.wanted = False
         self.in_call = None
-        if self._socket is not None:
+        assert self._socket is not None
+        with trio.move_on_after(1):  # the server may die over it
             await self._socket.aclose()
+        assert self._stream is not None
+        await trio.aclose_forcefully(self._stream)
         while self.connected:  # noqa: ASYNC110 - the reader sees it in a moment
             await trio.sleep(0.001)
 

@@ -37,7 +37,7 @@ STALL_S = 0.5  # longer is no call; beyond what this process itself was late
 GROWTH_BYTES = 40 << 20  # of the server's memory over a case
 SETTINGS = (
     "call.linger_s=0.05", "call.back_to_p2p_delay_s=30", "call.empty_grace_s=20",
-    "limits.requests_per_s=1000", "call.resume_grace_s=60",
+    "limits.requests_per_s=10000", "call.resume_grace_s=60",
 )  # fmt: skip
 
 
@@ -66,7 +66,8 @@ class Stage:
         self._rss = 0
         self._killed = False
         self._stopping = False
-        self._nursery: trio.Nursery
+        self._loss = False
+        self.nursery: trio.Nursery
 
     # ---- the scene
 
@@ -74,8 +75,8 @@ class Stage:
         """Calls begin; the fault happens among them; they go on, end, and all is checked."""
         await trio.to_thread.run_sync(self.server.start)
         try:
-            async with trio.open_nursery() as self._nursery:
-                self._nursery.start_soon(self._notice_lateness)
+            async with trio.open_nursery() as self.nursery:
+                self.nursery.start_soon(self._notice_lateness)
                 talk, switch = await self._begin()
                 async with trio.open_nursery() as scripts:
                     scripts.start_soon(self._script, talk, self._talk)
@@ -86,14 +87,13 @@ class Stage:
                     await fault(self)  # type: ignore[misc]
                     await self.caught_up()
                     self._stopping = True
-                    scripts.cancel_scope.deadline = trio.current_time() + 30
-                assert not scripts.cancel_scope.cancelled_caught, "people wait for something that never comes"
+                    await _finished(scripts)
                 await self._check_media()
                 await self._end(talk)
                 await self._end(switch)
                 await self.caught_up()
                 self._check_server()
-                self._nursery.cancel_scope.cancel()
+                self.nursery.cancel_scope.cancel()
             if self._own_postgres:
                 await self._check_rows()
             assert await trio.to_thread.run_sync(self.server.stop) == 0, self.server.tail()
@@ -111,16 +111,16 @@ class Stage:
                 self.server.kill()
 
     async def _begin(self) -> tuple[list[Person], list[Person]]:
-        talk = [self._person(f"talk{n}", "talk", speaks=n < 3) for n in range(4)]
-        switch = [self._person(f"switch{n}", "switch", speaks=False) for n in range(3)]
+        talk = [self.person(f"talk{n}", "talk", speaks=n < 3) for n in range(4)]
+        switch = [self.person(f"switch{n}", "switch", speaks=False) for n in range(3)]
         self.speakers, self.people = talk[:3], talk + switch
         for one in (*talk[:3], *switch[:2]):
-            await one.join(self._nursery)
+            await one.join(self.nursery)
         with trio.fail_after(20):
             await self._all_hear_all()
         return talk, switch
 
-    def _person(self, user: str, room: str, *, speaks: bool) -> Person:
+    def person(self, user: str, room: str, *, speaks: bool) -> Person:
         tokens = Tokens(AuthSettings(), secret=load_secret(AuthSettings(), self.server.data_dir))
 
         def token(user: str) -> str:
@@ -149,7 +149,7 @@ class Stage:
             try:
                 for one in people:
                     if one.wanted and not one.in_call and not one.connected:
-                        await one.join(self._nursery)
+                        await one.join(self.nursery)
                 await act(people)  # type: ignore[misc]
             except Gone:
                 assert self._killed, "a connection was lost though the server lives"
@@ -159,7 +159,7 @@ class Stage:
         visitor = people[-1]
         roll = self.chance.random()
         if roll < 0.2:
-            await (visitor.leave() if visitor.in_call else visitor.join(self._nursery))
+            await (visitor.leave() if visitor.in_call else visitor.join(self.nursery))
         else:
             await self._toggle(_here(people))
 
@@ -175,7 +175,7 @@ class Stage:
         elif roll < 0.8:
             await here[0].ask("stats", packetLoss=0.01, rttMs=20, bytesSent=1000, path="sfu-udp")
         elif roll < 0.93:
-            await (people[2].leave() if people[2].in_call else people[2].join(self._nursery))
+            await (people[2].leave() if people[2].in_call else people[2].join(self.nursery))
         elif roll < 0.97:
             await here[0].end_call()
             for one in here[1:]:
@@ -183,7 +183,7 @@ class Stage:
             for one in here:
                 await one.hang_up()
             for one in here[:2]:
-                await one.join(self._nursery)
+                await one.join(self.nursery)
 
     async def _toggle(self, here: list[Person]) -> None:
         await self.chance.choice(here).toggle(self.chance.choice(("audio", "video", "screen")))
@@ -224,6 +224,10 @@ class Stage:
                 await trio.sleep(0.02)
             await self._all_hear_all()
 
+    def expect_loss(self) -> None:
+        """The spool has overflown: what was lost is not looked for, nor what it had to be there for."""
+        self._loss = True
+
     # ---- what is checked
 
     def metrics(self) -> dict[str, float]:
@@ -233,12 +237,13 @@ class Stage:
 
     async def caught_up(self) -> None:
         """All changes so far are in the database; none was lost or set aside."""
-        target = (await trio.to_thread.run_sync(self.metrics))["tandem_recorder_submitted"]
+        target = _taken(await trio.to_thread.run_sync(self.metrics))
         with trio.move_on_after(40):
             while True:
                 figures = await trio.to_thread.run_sync(self.metrics)
-                assert figures["tandem_recorder_lost"] == figures["tandem_recorder_dead_lettered"] == 0
-                if figures["tandem_recorder_submitted"] - figures["tandem_recorder_pending"] >= target:
+                amiss = figures["tandem_recorder_lost"] + figures["tandem_recorder_dead_lettered"]
+                assert self._loss or amiss == 0
+                if _taken(figures) - figures["tandem_recorder_pending"] >= target:
                     return
                 await trio.sleep(0.05)
         raise AssertionError({key: figures[key] for key in figures if "recorder" in key})
@@ -272,7 +277,8 @@ class Stage:
     async def _check_rows(self) -> None:
         entries = await trio.to_thread.run_sync(witness.testimony, self.url)
         witness.assert_nothing_twice(entries)
-        assert_as_told(self.notes.ledger, entries)
+        if not self._loss:
+            assert_as_told(self.notes.ledger, entries)
         async with open_database(self.url, size=1) as db:
             assert await verify(db) == []
         with trio.fail_after(15):
@@ -298,3 +304,20 @@ def _here(people: list[Person]) -> list[Person]:
     if not here:
         raise Gone("everybody was thrown out")
     return here
+
+
+def _taken(figures: dict[str, float]) -> float:
+    """Changes that the recorder has, or has written."""
+    return figures["tandem_recorder_submitted"] - figures["tandem_recorder_lost"]
+
+
+async def _finished(scripts: trio.Nursery) -> None:
+    with trio.move_on_after(30):
+        while scripts.child_tasks:
+            await trio.sleep(0.02)
+        return
+    waits = [
+        [f"{frame.f_code.co_name}:{line}" for frame, line in task.iter_await_frames()]
+        for task in scripts.child_tasks
+    ]
+    raise AssertionError(f"people wait for something that never comes: {waits}")

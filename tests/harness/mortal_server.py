@@ -8,6 +8,8 @@ after SIGUSR1. Points:
 - `sent`: a batch is about to be written to PostgreSQL
 - `committed`: PostgreSQL has committed a batch, and this process does not know yet
 - `dropped`: a spool file has just been removed
+
+`TANDEM_TEST_MEMORY` is the number of bytes that the recorder keeps in memory.
 """
 
 from __future__ import annotations
@@ -96,7 +98,9 @@ def expose(death: Death) -> None:
 
 
 if __name__ == "__main__":
-    expose(Death(os.environ["TANDEM_TEST_DEATH"]))
+    if "TANDEM_TEST_DEATH" in os.environ:
+        expose(Death(os.environ["TANDEM_TEST_DEATH"]))
+    recorder.MEMORY_BYTES = int(os.environ.get("TANDEM_TEST_MEMORY", recorder.MEMORY_BYTES))
     from server.cli.main import main
 
     sys.exit(main())

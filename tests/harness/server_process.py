@@ -31,7 +31,7 @@ class ServerProcess:
         self.log = data_dir.parent / f"{data_dir.name}.log"
         self.module = "server"  # what is run
         self.environment: dict[str, str] = {}  # in addition
-        self._args = args
+        self.arguments = args
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -45,7 +45,7 @@ class ServerProcess:
 
     def start(self) -> ServerProcess:
         command = [sys.executable, "-m", self.module, "serve", "--dev", "--data-dir", str(self.data_dir)]
-        command += ["--http-port", str(self.http_port), "--media-port", str(self.media_port), *self._args]
+        command += ["--http-port", str(self.http_port), "--media-port", str(self.media_port), *self.arguments]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, cwd=ROOT, stdout=log, stderr=log, env=os.environ | self.environment
