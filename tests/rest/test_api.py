@@ -56,6 +56,8 @@ async def test_a_link_room_from_its_opening_to_its_end(house: House, admin: str)
         how = {"id": opened["id"], "ended": True, "status": "ENDED", "endReason": "time_is_up"}
         assert (ended.status, ended.body) == (200, how)
         assert (await until(bob, "call.ended"))["reason"] == "time_is_up"
+    page = await house.ask("GET", "calls?roomId=daily&status=ENDED", token=admin)
+    assert [call["id"] for call in page.body["calls"]] == [opened["id"]]  # the row follows before the answer
     seen = (await house.ask("GET", path, token=admin)).body
     assert (seen["status"], seen["endReason"], seen["live"]) == ("ENDED", "time_is_up", None)
     assert [one["user"]["id"] for one in seen["participants"]] == ["bob"]
