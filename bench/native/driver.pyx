@@ -19,7 +19,7 @@ from array import array
 
 cdef enum:
     MAX_RECEIVERS = 1024
-    STUCK_NS = 50_000_000
+    STUCK_NS = 200_000_000  # a frame of many packets to a thousand takes a while on a busy machine
     HEAD = 24  # RTP header, extension header, MID and transport-wide number
     KEY_INTERVAL = 60  # frames
     VP8_LEN = 10  # descriptor and frame header
