@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import secrets
 import struct
 import time
@@ -86,11 +87,13 @@ class Person:
             # The stream is ours to close: trio-websocket leaves it open when the other side dies.
             done, self._stream = False, stream
             async with stream, trio.open_nursery() as nursery:
-                with suppress(HandshakeError, ConnectionClosed):
+                with suppress(HandshakeError, ConnectionClosed), trio.move_on_after(5) as handshake:
+                    # It would wait for ever for a server that died over the answer.
                     self._socket = await wrap_client_stream(
                         nursery, stream, f"127.0.0.1:{self._port}", "/ws", subprotocols=["tandem.v1"],
                         message_queue_size=64,
                     )  # fmt: skip
+                    handshake.deadline = math.inf
                     self.connected = done = True
                     task_status.started()
                     await self._read(nursery)

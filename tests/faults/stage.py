@@ -313,7 +313,7 @@ def _taken(figures: dict[str, float]) -> float:
 
 async def _finished(scripts: trio.Nursery) -> None:
     with trio.move_on_after(30):
-        while scripts.child_tasks:
+        while scripts.child_tasks:  # noqa: ASYNC110 - other tasks
             await trio.sleep(0.02)
         return
     waits = [
