@@ -18,6 +18,21 @@ def test_defaults() -> None:
     assert config.database.url is None
 
 
+def test_engines_have_a_port_each() -> None:
+    assert load().media.ports == [8444]
+    assert load(flags=[("media.engines", "3")]).media.ports == [8444, 8445, 8446]
+    assert load(flags=[("media.engines", "2"), ("media.port", "0")]).media.ports == [0, 0]
+    for port, engines, message in (
+        ("8442", "2", r"^media\.port = 8442: .* 8443 .* http\.port too"),
+        ("65535", "2", r"^media\.port = 65535: 2 engines need as many ports"),
+        ("9000", "17", r"^media\.engines = 17 .* 1 to 16"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            load(flags=[("media.port", port), ("media.engines", engines)])
+    without_tcp = [("media.port", "8442"), ("media.engines", "2"), ("media.tcp", "false")]
+    assert load(flags=without_tcp).media.ports == [8442, 8443]
+
+
 def test_later_sources_win(tmp_path: Path) -> None:
     file = tmp_path / "tandem.toml"
     file.write_text("dev = true\n[http]\nport = 1001\nidle_timeout_s = 5\n[media]\nport = 1002\n")

@@ -49,6 +49,18 @@ def test_ports(tmp_path: Path) -> None:
             assert all(finding.state == "ok" for finding in checks.check_ports(settings))
 
 
+def test_ports_of_several_engines(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("0.0.0.0", 0))
+        port = taken.getsockname()[1]
+        settings = config(tmp_path, http__port="0", media__port=str(port - 1), media__engines="2")
+        found = [finding for finding in checks.check_ports(settings) if finding.state == "failed"]
+        assert [finding.text for finding in found if "UDP" in finding.text] == [f"UDP {port} is in use"]
+    settings = config(tmp_path, media__announce="203.0.113.9", media__port="9000", media__engines="3")
+    (finding,) = checks.check_addresses(settings)
+    assert "ports 9000 to 9002 (UDP, TCP)" in finding.text
+
+
 def test_certificates(tmp_path: Path) -> None:
     assert states(checks.check_certificate, config(tmp_path)) == [("ok", "certificate")]
     now = datetime.datetime.now(datetime.UTC)
