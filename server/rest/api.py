@@ -6,10 +6,10 @@ a request; and what pages of other hosts may read is for the setting to say (COR
 
 from __future__ import annotations
 
+import functools
 import secrets
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from functools import partial
 
 import msgspec
 import structlog
@@ -33,6 +33,10 @@ CALLERS = 4096  # whose buckets are kept
 _JSON: Headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
 
 
+def _encoded(value: object) -> bytes:
+    return msgspec.json.encode(value) + b"\n"
+
+
 class Api:
     """The handler of everything below `/api/`. `counters` only grow."""
 
@@ -52,11 +56,11 @@ class Api:
         self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
         self.counters: Counter[str] = Counter()
         routes: list[tuple[str, str, Handler]] = [
-            (one.method, BASE + one.path, partial(self._answer, one)) for one in OPERATIONS
+            (one.method, BASE + one.path, functools.partial(self._answer, one)) for one in OPERATIONS
         ]
-        routes.append(("GET", f"{BASE}/openapi.json", _fixed(_JSON, msgspec.json.encode(document(version)))))
         html = [(b"content-type", b"text/html; charset=utf-8")]
-        routes.append(("GET", f"{BASE}/docs", _fixed(html, page(version))))
+        routes.append(("GET", f"{BASE}/openapi.json", _made(_JSON, lambda: _encoded(document(version)))))
+        routes.append(("GET", f"{BASE}/docs", _made(html, lambda: page(version))))
         self._router = Router(routes, _nothing_here, not_allowed=_not_allowed, fallback_takes_all=True)
 
     async def __call__(self, request: Request) -> Response:
@@ -104,7 +108,7 @@ class Api:
         result = await operation.run(self._desk, ask)
         if result is None:
             return Response(operation.status, [(b"cache-control", b"no-store")])
-        return Response(operation.status, _JSON, msgspec.json.encode(result) + b"\n")
+        return Response(operation.status, _JSON, _encoded(result))
 
     def _who(self, request: Request) -> Identity:
         """Never a guest of `--dev`: without a token there is nothing here."""
@@ -140,9 +144,12 @@ class Api:
         return Response(response.status, headers, response.body)
 
 
-def _fixed(headers: Headers, body: bytes) -> Handler:
+def _made(headers: Headers, make: Callable[[], bytes]) -> Handler:
+    """What never changes, made when it is first asked for."""
+    kept = functools.cache(make)
+
     async def handler(request: Request) -> Response:
-        return Response(200, headers, body)
+        return Response(200, headers, kept())
 
     return handler
 

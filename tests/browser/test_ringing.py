@@ -25,9 +25,9 @@ _USERS = """
 """
 
 
-def mint(server: ServerProcess, user: str) -> str:
+def mint(server: ServerProcess, user: str, can: str = "start,publish,end") -> str:
     command = [sys.executable, "-m", "server", "token", "--json", "--data-dir", str(server.data_dir)]
-    command += ["--user", user, "--name", user.title(), "--room", "*", "--can", "start,publish,end"]
+    command += ["--user", user, "--name", user.title(), "--room", "*", "--can", can]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     token: str = json.loads(done.stdout)["token"]
     return token
@@ -95,9 +95,7 @@ def test_a_second_tab_of_the_same_user_takes_over(
 ) -> None:
     ada, ben = people
     for one in people:
-        one.page.evaluate(
-            "async (roomId) => { await tandem.media.open(); await tandem.join(roomId); }", room
-        )
+        one.page.evaluate("async (roomId) => { await tandem.media.open(); await tandem.join(roomId); }", room)
     for one in people:
         one.wait_mode("p2p", 2)
     page = ada.page.context.new_page()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from datetime import datetime
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 from hypothesis import given
@@ -16,6 +18,7 @@ from server.http.exchange import Peer, Request
 from server.rest import asked, decode, paging
 from server.rest.api import Api
 from server.rest.calls import utc
+from server.rest.openapi import document
 from server.rest.problems import Problem
 from tests.rest.house import House, serving
 
@@ -154,6 +157,19 @@ async def test_paths_that_lead_nowhere(house: House) -> None:
     assert (await house.ask("GET", "/api/v2")).status == 404
     large = await house.ask("POST", "calls", b"x" * 70_000, token=house.token("admin"))
     assert large.status == 413
+
+
+async def test_the_api_tells_what_it_is_without_a_token(house: House) -> None:
+    told = await house.ask("GET", "openapi.json")
+    assert (told.status, told.headers["content-type"], told.body["openapi"]) == (
+        200,
+        "application/json",
+        "3.1.0",
+    )
+    assert told.body["paths"] == json.loads(msgspec.json.encode(document("")))["paths"]
+    page = await house.ask("GET", "docs")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "Operations" in page.body
 
 
 async def test_ids_of_all_kinds(house: House) -> None:
