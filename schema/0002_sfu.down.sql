@@ -1,5 +1,7 @@
 -- Back to the first schema. What it cannot hold is lost: guests' participation, metrics and SFU state. Calls
 -- and users' participation stay; a call that was still ringing becomes a missed one.
+--@ rewrites call_sessions: a value of an enum cannot be taken away, so every status gets another type
+--@ rewrites call_participants: guests' rows are deleted, and the others looked at for a userId
 
 DROP VIEW "CallParticipant";
 DROP VIEW "CallSession";

@@ -89,10 +89,14 @@ async def _status(args: argparse.Namespace, database: Database) -> int:
 async def _migrate(args: argparse.Namespace, database: Database) -> int:
     if args.dry_run:
         tried = await migrations.rehearse(database, to=args.to)
+        rewrites = await migrations.rewrites_there(database)
         sql = [f"-- {_label(one)}\n{one.sql.strip()}\n" for one in tried]
-        data = {"wouldApply": [{"migration": _label(one), "sql": one.sql} for one in tried]}
-        end = f"-- {len(tried)} to apply; tried and rolled back, but for the steps marked alone"
-        show(args, data, [*sql, end])
+        data = {
+            "wouldApply": [{"migration": _label(one), "sql": one.sql} for one in tried],
+            "rewrites": rewrites,
+        }
+        end = f"-- {len(tried)} to apply; tried and rolled back (what runs alone: on empty copies of tables)"
+        show(args, data, [*sql, *(f"-- {one}" for one in rewrites), end])
         return DONE
     done = await migrations.migrate(database, to=args.to)
     show(
@@ -109,8 +113,12 @@ async def _rollback(args: argparse.Namespace, database: Database) -> int:
         names = [
             _label(one) for one in reversed(statuses) if one.state != "pending" and one.version > args.to
         ]
-        show(args, {"wouldRevert": names}, [f"would revert {name}" for name in names] or ["nothing to do"])
+        rewrites = await migrations.rewrites_back(database, to=args.to)
+        lines = [f"would revert {name}" for name in names] + [str(one) for one in rewrites]
+        show(args, {"wouldRevert": names, "rewrites": rewrites}, lines or ["nothing to do"])
         return DONE
+    for one in await migrations.rewrites_back(database, to=args.to):
+        print(one, file=sys.stderr)
     done = await migrations.rollback(database, to=args.to)
     show(
         args,

@@ -12,6 +12,7 @@ import structlog
 from server.db.connection import Connection
 from server.db.errors import MigrationError
 from server.db.giving_way import transaction_giving_way
+from server.db.rewrites import Rewrite, rewrite
 
 log = structlog.get_logger("tandem.db")
 
@@ -133,6 +134,22 @@ async def refuse_misfits(connection: Connection) -> None:
         raise MigrationError("the tables in this database cannot be used: " + "; ".join(misfits))
 
 
+async def _naive(connection: Connection, table: str) -> list[str]:
+    """The columns of times without a zone."""
+    columns = await _columns(connection, table)
+    return [
+        name
+        for name in _CALLS[table]
+        if name in columns and columns[name].type == "timestamp without time zone"
+    ]
+
+
+async def rewrites_of_adoption(connection: Connection) -> list[Rewrite]:
+    """The tables that `adopt` rewrites."""
+    why = "its times have no zone and get one (UTC)"
+    return [await rewrite(connection, table, why) for table in _CALLS if await _naive(connection, table)]
+
+
 async def adopt(connection: Connection) -> bool:
     """Makes tables that were here before ready for `0001`; True if there were call tables.
 
@@ -143,10 +160,16 @@ async def adopt(connection: Connection) -> bool:
     for table in _CALLS:
         columns = await _columns(connection, table)
         adopted = adopted or bool(columns)
-        naive = [name for name, one in columns.items() if one.type == "timestamp without time zone"]
-        naive = [name for name in naive if name in _CALLS[table]]
+        naive = await _naive(connection, table)
         if naive:
-            log.info("giving times a zone", table=table, columns=naive)
+            size = await rewrite(connection, table, "")
+            log.info(
+                "giving times a zone: nobody can use the table until it is rewritten",
+                table=table,
+                columns=naive,
+                rows=size.rows,
+                bytes=size.bytes,
+            )
             await transaction_giving_way(connection, _zone_times, table, naive)
     for table, wanted in _THEIRS.items():
         columns = await _columns(connection, table)

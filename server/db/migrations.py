@@ -22,11 +22,13 @@ from typing import Literal
 
 import msgspec
 
-from server.db.adoption import adopt, refuse_misfits
+from server.db.adoption import adopt, refuse_misfits, rewrites_of_adoption
 from server.db.connection import Connection
 from server.db.errors import MigrationError
 from server.db.giving_way import run_giving_way, transaction_giving_way
 from server.db.pool import Database
+from server.db.rehearsal import try_alone
+from server.db.rewrites import Rewrite, rewrites_of
 
 _MARKER = re.compile(r"^--@ (transaction|alone)\n", re.MULTILINE)
 _INDEX = re.compile(r'CREATE (?:UNIQUE )?INDEX CONCURRENTLY "?(\w+)"? ')
@@ -246,7 +248,12 @@ async def _rehearse(connection: Connection, known: list[Migration], to: int, don
             if migration.version == 1:
                 await refuse_misfits(connection)
             for number, step in enumerate(migration.steps):
-                if not step.alone and number not in begun.get(migration.version, {}):
+                if number in begun.get(migration.version, {}):
+                    continue
+                if step.alone:
+                    for statement in step.statements:
+                        await try_alone(connection, statement)
+                else:
                     await connection.execute(step.sql, timeout=STATEMENT_TIMEOUT)
             done.append(migration)
     raise _Rehearsed
@@ -302,7 +309,8 @@ async def migrate(database: Database, *, to: int | None = None) -> list[Migratio
 async def rehearse(database: Database, *, to: int | None = None) -> list[Migration]:
     """What `migrate` would do, tried in one transaction that is rolled back. Raises what `migrate` would.
 
-    `alone` steps are not tried: they only build indexes and check constraints beside those who write.
+    Statements of `alone` steps, which build indexes and check constraints beside those who write, are tried
+    on empty copies of their tables.
     """
     known = load_migrations()
     done: list[Migration] = []
@@ -311,6 +319,30 @@ async def rehearse(database: Database, *, to: int | None = None) -> list[Migrati
     except _Rehearsed:
         return done
     raise AssertionError("a rehearsal always rolls back")
+
+
+async def read_rewrites(connection: Connection, known: list[Migration], to: int) -> list[Rewrite]:
+    """All of `rewrites_back`."""
+    statuses = await read_status(connection, known)
+    found = []
+    for one in reversed(statuses):
+        if one.state == "applied" and one.version > to:
+            found += await rewrites_of(connection, known[one.version - 1].down_sql or "")
+    return found
+
+
+async def rewrites_back(database: Database, *, to: int) -> list[Rewrite]:
+    """The tables that `rollback` would keep from everybody for long, and why it cannot be otherwise."""
+    known = load_migrations()
+    return await database.run(read_rewrites, known, _target(known, to))
+
+
+async def rewrites_there(database: Database) -> list[Rewrite]:
+    """The tables that `migrate` would keep from everybody for long: only such as another tool made."""
+    statuses = await status(database)
+    if statuses and statuses[0].state == "pending":
+        return await database.run(rewrites_of_adoption)
+    return []
 
 
 async def rollback(database: Database, *, to: int) -> list[Migration]:

@@ -6,7 +6,7 @@ import pytest
 
 from server.db.backfill import backfill
 from server.db.errors import MigrationError
-from server.db.migrations import migrate, rehearse, rollback, status
+from server.db.migrations import migrate, rehearse, rewrites_there, rollback, status
 from server.db.pool import open_database
 from server.db.queries import NewParticipant, call_history, create_call_session, end_call, save_user
 from server.db.upkeep import verify
@@ -71,7 +71,12 @@ async def test_prismas_tables_become_ours(empty_url: str) -> None:
     async with open_database(empty_url, size=2) as db:
         assert [one.version for one in await rehearse(db)][0] == 1  # noqa: RUF015
         assert psql(empty_url, "SELECT to_regclass('schema_migrations') IS NULL") == "t"
+        assert [one.table for one in await rewrites_there(db)] == list(CALL_TABLES)
+        file = "SELECT pg_relation_filenode('call_sessions')"
+        before = psql(empty_url, file)
         await migrate(db)
+        assert psql(empty_url, file) != before  # so it is true that it is rewritten
+        assert await rewrites_there(db) == []
         await backfill(db)
         columns = await db.run(_columns)
         for table in CALL_TABLES:

@@ -238,7 +238,7 @@ async def test_applications_calls_are_summed_up_too(db: Database, url: str) -> N
 async def test_backfill_sums_up_what_was_over_before(
     db: Database, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backfill_module, "BATCH", 2)
+    monkeypatch.setattr(backfill_module, "SUMS", 2)
     psql(
         url,
         """

@@ -4,8 +4,17 @@ import pytest
 import trio
 
 from server.db import migrations
-from server.db.errors import DatabaseRefused, MigrationError
-from server.db.migrations import Migration, load_migrations, migrate, rehearse, rollback, status
+from server.db.errors import DatabaseError, DatabaseRefused, MigrationError
+from server.db.migrations import (
+    Migration,
+    load_migrations,
+    migrate,
+    rehearse,
+    rewrites_back,
+    rewrites_there,
+    rollback,
+    status,
+)
 from server.db.pool import open_database
 from tests.harness.postgres import psql
 
@@ -62,6 +71,51 @@ async def test_a_rehearsal_leaves_no_trace(empty_url: str, files: list[Migration
         files[1] = Migration(2, "two", "CREATE TABLE one (n int)", None)
         with pytest.raises(DatabaseRefused, match="already exists"):
             await rehearse(db)
+
+
+CONCURRENT = """--@ transaction
+ALTER TABLE one ADD COLUMN m int;
+ALTER TABLE one ADD CONSTRAINT positive CHECK (m > 0) NOT VALID;
+--@ alone
+CREATE UNIQUE INDEX CONCURRENTLY "one_m_idx"
+    ON one (m) WHERE m > 0;
+ALTER TABLE one VALIDATE CONSTRAINT positive;
+--@ transaction
+ALTER TABLE one ADD COLUMN k int;
+"""
+
+
+async def test_what_runs_alone_is_tried_on_an_empty_copy(empty_url: str, files: list[Migration]) -> None:
+    async with open_database(empty_url, size=2) as db:
+        await migrate(db, to=1)
+        files[1] = Migration(2, "two", CONCURRENT, None)
+        assert [one.name for one in await rehearse(db, to=2)] == ["two"]
+        assert psql(empty_url, "SELECT count(*) FROM pg_class WHERE relname = 'one_m_idx'") == "0"
+        assert psql(empty_url, "SELECT attname FROM pg_attribute WHERE attrelid = 'one'::regclass"
+                               " AND attnum > 0") == "n"  # fmt: skip
+        for wrong, said in (
+            ("ON one (m)", "ON one (q)"),
+            ("CONSTRAINT positive;", "CONSTRAINT negative;"),
+            ("VALIDATE CONSTRAINT positive", "DROP COLUMN m"),
+        ):
+            files[1] = Migration(2, "two", CONCURRENT.replace(wrong, said), None)
+            with pytest.raises(DatabaseError, match=r'"q" does not exist|negative|cannot be tried'):
+                await rehearse(db, to=2)
+        files[1] = Migration(2, "two", CONCURRENT, None)
+        await migrate(db, to=2)
+
+
+async def test_what_is_rewritten_is_told_before(empty_url: str, files: list[Migration]) -> None:
+    down = "--@ rewrites one: for a test\nDROP TABLE two"
+    files[1] = Migration(2, "two", GOOD[1].sql, down)
+    async with open_database(empty_url, size=2) as db:
+        await migrate(db, to=2)
+        psql(empty_url, "INSERT INTO one SELECT generate_series(1, 999); ANALYZE one")
+        [told] = await rewrites_back(db, to=1)
+        assert (told.table, told.why, told.rows) == ("one", "for a test", 1000)
+        assert str(told).startswith("one (1,000 rows, 0 MB) is rewritten, and nobody can use it meanwhile")
+        assert await rewrites_back(db, to=2) == []
+        assert await rewrites_there(db) == []
 
 
 async def test_a_migration_that_fails_changes_nothing(empty_url: str, files: list[Migration]) -> None:
