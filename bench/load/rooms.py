@@ -29,7 +29,7 @@ from rtp_core.srtp import Profile, SrtpPair
 from server.rtc.certificate import Certificate
 from tests.harness.sdp_client import AUDIO_LEVEL_ID, MID_ID, OPUS, TRANSPORT_CC_ID, VP8
 
-_SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 33, 35
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 32, 33, 35
 _SOL_UDP, _UDP_GRO = 17, 104
 _BUFFER = 8 << 20
 _SETTLE_S = 60.0
@@ -212,7 +212,12 @@ def _offered(one: Member, kinds: list[Kind]) -> list[Kind]:
 def prepare(one: socket.socket, *, gro: bool, stamps: bool) -> None:
     """What the native thread wants of a socket."""
     one.setblocking(False)
-    one.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
+    try:
+        one.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
+        one.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _BUFFER)
+    except PermissionError:  # outside a namespace of one's own: as much as the machine allows
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
     one.setsockopt(_SOL_UDP, _UDP_GRO, int(gro))
     one.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, int(stamps))
 
@@ -230,7 +235,6 @@ def bare_rooms(rooms: list[Room], *, gso: bool, stamps: bool = False) -> Iterato
     with apart(), ExitStack() as stack:
         server = _socket(stack, namespace.SERVER)
         prepare(server, gro=gso, stamps=False)
-        server.setsockopt(socket.SOL_SOCKET, 32, _BUFFER)  # SO_SNDBUFFORCE is 32
         streams: list[tuple[SrtpPair, list[tuple[int, int, int, bytes]]]] = []
         places: list[Place] = []
         for room in rooms:
