@@ -4,7 +4,7 @@ Two servers side by side, each with 200 WebSocket clients in rooms of four and e
 proxy: one answers in 1 ms, the other in 500 ms. Rounds of joins and mutes go to one and the other in turn. A
 server whose signaling never waits for the database answers both alike.
 
-    python -m bench.signaling_latency [--rounds 10] [--seconds 2] [--rate 100] [--json FILE]
+    python -m bench.signaling_latency [--rounds 12] [--seconds 2] [--rate 150] [--json FILE]
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _POINTS = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--clients", type=int, default=200, help="of each server")
-    parser.add_argument("--rounds", type=int, default=10, help="of each server")
+    parser.add_argument("--rounds", type=int, default=12, help="of each server")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each round")
-    parser.add_argument("--rate", type=float, default=100.0, help="joins and mutes a second")
+    parser.add_argument("--rate", type=float, default=150.0, help="joins and mutes a second")
     parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
     describe()
