@@ -46,6 +46,7 @@ class Ledger:
     people: dict[tuple[str, str], list[Fact]] = field(default_factory=dict)
     transitions: dict[str, list[list[Transition]]] = field(default_factory=dict)
     ended: dict[str, str] = field(default_factory=dict)  # call id: endReason
+    reported: dict[str, dict[str, int]] = field(default_factory=dict)  # call id: bytes sent, by user
     deaths: int = 0
 
     def will_be(self, call: str, user: str, state: State | None) -> Fact:
@@ -94,6 +95,7 @@ def assert_as_told(ledger: Ledger, entries: Sequence[Entry]) -> None:
     histories: dict[tuple[str, str], list[State]] = {}
     written: dict[str, list[Transition]] = {}
     calls: dict[str, dict[str, Any]] = {}
+    metrics: dict[str, dict[str, Any]] = {}
     for entry in entries:
         row = entry.now
         if entry.table == "call_participants":
@@ -102,6 +104,7 @@ def assert_as_told(ledger: Ledger, entries: Sequence[Entry]) -> None:
             )
             histories.setdefault((row["callSessionId"], row["userId"]), []).append(state)
         elif entry.table == "call_metrics":
+            metrics[row["callSessionId"]] = row
             written[row["callSessionId"]] = [
                 Transition(one["epoch"], one["to"], one["reason"]) for one in row["modeTransitions"] or []
             ]
@@ -119,6 +122,12 @@ def assert_as_told(ledger: Ledger, entries: Sequence[Entry]) -> None:
     for call, row in calls.items():
         assert row["status"] == "ENDED", row
         assert row["endReason"] == ledger.ended.get(call, row["endReason"]), (row, ledger.ended)
+        if ledger.deaths == 0:  # else a call's metrics hold what was stored of the life before
+            people = {user for of, user in ledger.people if of == call}
+            assert metrics[call]["totalParticipants"] == len(people), metrics[call]
+            assert 1 <= metrics[call]["peakParticipants"] <= len(people)
+            reported = ledger.reported.get(call)
+            assert metrics[call]["totalDataSent"] == (sum(reported.values()) if reported else None)
 
 
 def _changes(items: Sequence[T]) -> list[T]:

@@ -67,6 +67,7 @@ class Stage:
         self._killed = False
         self._stopping = False
         self._loss = False
+        self._call: str | None = None  # of those who speak
         self.nursery: trio.Nursery
 
     # ---- the scene
@@ -118,6 +119,7 @@ class Stage:
             await one.join(self.nursery)
         with trio.fail_after(20):
             await self._all_hear_all()
+        self._call = talk[0].in_call
         return talk, switch
 
     def person(self, user: str, room: str, *, speaks: bool) -> Person:
@@ -173,7 +175,7 @@ class Stage:
                 await here[0].ask("mode.request", mode="p2p" if here[0].mode == "sfu" else "sfu")
                 await trio.sleep(0.02)
         elif roll < 0.8:
-            await here[0].ask("stats", packetLoss=0.01, rttMs=20, bytesSent=1000, path="sfu-udp")
+            await self.chance.choice(here).report()
         elif roll < 0.93:
             await (people[2].leave() if people[2].in_call else people[2].join(self.nursery))
         elif roll < 0.97:
@@ -218,11 +220,15 @@ class Stage:
             await meanwhile()  # type: ignore[misc]
         await trio.to_thread.run_sync(self.server.start)
 
-    async def back_in_call(self) -> None:
+    async def back_in_call(self, *, resumed: bool = True) -> None:
+        """The speakers hear each other again; `resumed`: in the same call."""
         with trio.fail_after(20):
             while not all(one.in_call for one in self.speakers):  # noqa: ASYNC110
                 await trio.sleep(0.02)
             await self._all_hear_all()
+        calls = {one.in_call for one in self.speakers}
+        assert not resumed or calls == {self._call}, f"{self._call} was not resumed: {calls}"
+        [self._call] = calls
 
     def expect_loss(self) -> None:
         """The spool has overflown: what was lost is not looked for, nor what it had to be there for."""
@@ -250,7 +256,7 @@ class Stage:
 
     async def _check_media(self) -> None:
         if self._killed:
-            await self.back_in_call()
+            await self.back_in_call(resumed=False)
         sent = {one.voice.number: one.voice.sent for one in self.speakers if one.voice is not None}
         await trio.sleep(0.2 + STALL_S)
         for one in self.speakers:

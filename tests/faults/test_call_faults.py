@@ -15,13 +15,11 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.faults.settings import WHOLE, seeds
+from tests.faults.settings import seeds
 from tests.faults.stage import Stage
 from tests.harness import mortal_server
 from tests.harness.database_proxy import CommitFault, DatabaseProxy
 from tests.harness.postgres import TestCluster, kill
-
-OUTAGE_S = 60.0 if WHOLE else 4.0
 
 pytestmark = pytest.mark.postgres
 
@@ -93,7 +91,7 @@ async def server_killed_in_an_outage(stage: Stage) -> None:
     await stage.kill_server(meanwhile)
     await trio.sleep(stage.chance.random())
     stage.proxy.heal()
-    await stage.back_in_call()
+    await stage.back_in_call(resumed=False)  # a server that begins without the database knows of no call
 
 
 async def dies_at_a_point(stage: Stage) -> None:
@@ -143,7 +141,9 @@ async def play(
     data_dir: Path,
     seed: int,
     fault: Callable[[Stage], Awaitable[None]],
+    plant: str = "",
 ) -> None:
+    """One case; `plant` names a bug of `tests.faults.planted`."""
     url = await cluster.fresh()
     through = proxy.url(url.split("@/")[1].split("?")[0])
     stage = Stage(data_dir, url, through, proxy, random.Random(seed))
@@ -152,4 +152,7 @@ async def play(
         point = mortal_server.POINTS[seed // len(FAULTS) % len(mortal_server.POINTS)]
         count = stage.chance.randrange(1, 4 if point == "dropped" else 40)
         stage.will_die(f"{point}:{count}:{stage.chance.randrange(300)}")
+    if plant:
+        stage.server.module = "tests.harness.mortal_server"
+        stage.server.environment["TANDEM_TEST_PLANT"] = plant
     await stage.run(fault)

@@ -23,7 +23,7 @@ from tests.faults.stage import Stage
 from tests.harness.database_proxy import DatabaseProxy, database_proxy
 from tests.harness.postgres import TestCluster, public_dir
 
-OUTAGE_S = 60.0 if WHOLE else 4.0
+OUTAGE_S = 60.0 if WHOLE else 3.0
 DISK_MB = 128
 
 pytestmark = pytest.mark.postgres
@@ -49,7 +49,7 @@ async def test_postgres_is_stopped_and_comes_back(
                 told.append((await trio.to_thread.run_sync(stage.server.health))["status"])
                 await trio.sleep(0.5)
         figures = await trio.to_thread.run_sync(stage.metrics)
-        assert figures["tandem_recorder_pending"] > 50
+        assert figures["tandem_recorder_pending"] > 10
         assert figures["tandem_recorder_waited"] > OUTAGE_S / 2
         assert figures["tandem_recorder_unspooled"] == 0
         assert figures["tandem_recorder_spool_bytes"] > 0
@@ -71,9 +71,9 @@ async def test_a_network_that_swallows_everything_is_noticed(
 
     async def silence(stage: Stage) -> None:
         stage.proxy.black_hole()
-        await trio.sleep(5)
+        await trio.sleep(3)
         assert (await trio.to_thread.run_sync(stage.server.health))["status"] == "degraded"
-        assert os.stat(data_dir / "last-seen").st_mtime > stage.began_at + 1
+        assert os.stat(data_dir / "last-seen").st_mtime > stage.began_at + 0.5
         stage.proxy.heal()
 
     await _stage(cluster, proxy, data_dir, await cluster.fresh()).run(silence)

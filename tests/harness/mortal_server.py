@@ -9,7 +9,8 @@ after SIGUSR1. Points:
 - `committed`: PostgreSQL has committed a batch, and this process does not know yet
 - `dropped`: a spool file has just been removed
 
-`TANDEM_TEST_MEMORY` is the number of bytes that the recorder keeps in memory.
+`TANDEM_TEST_MEMORY` is the number of bytes that the recorder keeps in memory, `TANDEM_TEST_PLANT` one of the
+bugs in `tests.faults.planted`.
 """
 
 from __future__ import annotations
@@ -98,6 +99,12 @@ def expose(death: Death) -> None:
 
 
 if __name__ == "__main__":
+    if "TANDEM_TEST_PLANT" in os.environ:
+        import pytest
+
+        from tests.faults import planted
+
+        getattr(planted, os.environ["TANDEM_TEST_PLANT"])(pytest.MonkeyPatch())
     if "TANDEM_TEST_DEATH" in os.environ:
         expose(Death(os.environ["TANDEM_TEST_DEATH"]))
     recorder.MEMORY_BYTES = int(os.environ.get("TANDEM_TEST_MEMORY", recorder.MEMORY_BYTES))
