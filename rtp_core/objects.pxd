@@ -124,6 +124,11 @@ cdef struct StreamCounters:
     uint64_t bytes_before  # at the last measurement
     int64_t measured_us
 
+cdef struct LinkShare:
+    # How much of a way a room has written, in that window.
+    uint32_t window
+    uint32_t written
+
 cdef struct Router:
     Head head
     ExtMap ext_out  # ids that consumers get
@@ -133,6 +138,7 @@ cdef struct Router:
     Deadline timer  # of the next levels
     Share share  # of what the engine can send
     uint8_t was_loud  # the last levels told were not all silence
+    LinkShare shares[MAX_ENGINES]  # of the ways to other engines
 
 cdef struct Transport:
     Head head
@@ -235,6 +241,10 @@ cdef struct Link:
     Bell bell
     uint8_t pad[64]
     uint32_t spoken  # writer's: something was written since the bell was rung
+    uint32_t window  # writer's: which of the stretches that shares are counted in
+    uint32_t written  # in it
+    uint32_t rooms  # that wrote in it
+    uint32_t rooms_before  # in the one before
 
 cdef struct Consumer:
     Head head

@@ -35,6 +35,7 @@ cdef uint8_t* ring_peek_at(Ring* ring, uint64_t behind) noexcept nogil  # as man
 cdef void ring_release(Ring* ring) noexcept nogil
 cdef void ring_release_many(Ring* ring, uint64_t count) noexcept nogil
 cdef uint64_t ring_used(Ring* ring) noexcept nogil
+cdef uint64_t ring_backlog(Ring* ring) noexcept nogil  # writer's: at most so many are in use; exact above a half
 
 cdef void bell_ring(Bell* bell) noexcept nogil  # after publishing
 cdef void bell_answer(Bell* bell) noexcept nogil  # before draining

@@ -79,6 +79,13 @@ cdef uint64_t ring_used(Ring* ring) noexcept nogil:
     return load_acquire(&ring.tail) - load_acquire(&ring.head)
 
 
+cdef uint64_t ring_backlog(Ring* ring) noexcept nogil:
+    cdef uint64_t tail = load_relaxed(&ring.tail)
+    if (tail - ring.seen) * 2 > ring.mask:
+        ring.seen = load_acquire(&ring.head)
+    return tail - ring.seen
+
+
 cdef void bell_ring(Bell* bell) noexcept nogil:
     cdef uint64_t one = 1
     if exchange32(&bell.rung, 1) == 0 and bell.fd >= 0:

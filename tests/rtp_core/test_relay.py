@@ -239,6 +239,28 @@ def test_where_the_other_engine_lags_video_goes_before_audio() -> None:
     assert call.numbers() == list(range(51))
 
 
+def test_one_rooms_excess_costs_no_other_room() -> None:
+    call = Call(slots=64)
+    home, away = call.engines.worlds
+    rooms = home.router, away.router
+    home.router, away.router = (world.core.add_router({}) for world in (home, away))
+    other, listener = Client(home, "d", port=11), Client(away, "e", port=12)
+    cam = other.produce("cam", video=True, ssrc=0xB9)
+    mirror, _ = call.engines.mirror(cam, video=True)
+    listener.consume(mirror, ssrc=0xE0)
+    home.router, away.router = rooms
+    other.send_rtp(vp8(0, key=True, ssrc=0xB9))
+    call.engines.step()
+    for n in range(1, 13):
+        other.send_rtp(vp8(n, ssrc=0xB9))
+        for k in range(20):
+            call.sender.send_rtp(vp8(20 * n + k))
+    call.engines.step()
+    assert call.engines.count(0, "relay_video_dropped") > 100
+    assert [packet.payload[-5:] for packet in listener.rtp] == [b"%05d" % n for n in range(13)]
+    assert 16 <= len(call.seen()) <= 1 + 64
+
+
 def test_requests_find_room_where_media_does_not() -> None:
     call = Call(slots=16)
     call.engines.run(1.0)
