@@ -28,7 +28,7 @@ cdef struct LinkRecord:
 cdef int link_init(Link* link, uint32_t slots) noexcept nogil  # -1: no memory
 cdef void link_free(Link* link) noexcept nogil
 
-# To all mirrors that want it. Where another engine lags behind, video is left out before audio, the busiest rooms' first.
+# To all mirrors that want it. Where another engine lags behind, video is left out before audio, busiest rooms' first.
 cdef void link_packet(Core* core, Producer* producer, const uint8_t* packet, int size, int64_t extended,
                       int flags) noexcept nogil
 cdef void link_request(Core* core, const Producer* mirror) noexcept nogil  # for a key frame
