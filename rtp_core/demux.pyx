@@ -11,15 +11,24 @@ from rtp_core.ice cimport ice_lookup, ice_receive
 from rtp_core.objects cimport (
     EVENT_DTLS, EVENT_SIZE, MAX_PACKET, Core, EventHead, Transport, event_claim, event_publish,
 )
-from rtp_core.route cimport Path
+from rtp_core.route cimport Path, allowance_take
 from rtp_core.rtp cimport KIND_DTLS, KIND_RTCP, KIND_RTP, KIND_STUN, packet_kind
 from rtp_core.timers cimport timers_run
 
 
-cdef void receive_dtls(Core* core, Transport* transport, const uint8_t* data, int size) noexcept nogil:
+cdef enum:
+    # A handshake takes some ten datagrams a side, in several tries; more would only keep the Trio thread busy.
+    DTLS_EACH_US = 50_000
+    DTLS_BURST = 64
+
+
+cdef void receive_dtls(Core* core, Transport* transport, int64_t now, const uint8_t* data, int size) noexcept nogil:
     """Passed to the Trio thread as it is. When its queue is full the packet is lost, and DTLS repeats it."""
     cdef uint8_t* slot
     core.counters.dtls_in += 1
+    if not allowance_take(&transport.dtls_paid_us, now, DTLS_EACH_US, DTLS_BURST):
+        core.counters.dtls_limited += 1
+        return
     if size > <int>(EVENT_SIZE - sizeof(EventHead)):
         core.counters.oversize += 1
         return
@@ -58,7 +67,7 @@ cdef void demux_receive(Core* core, int64_t now, const Path* path, uint8_t* data
     elif kind == KIND_RTCP:
         feedback_receive(core, transport, now, data, size)
     else:
-        receive_dtls(core, transport, data, size)
+        receive_dtls(core, transport, now, data, size)
 
 
 cdef void demux_flush(Core* core, int64_t now) noexcept nogil:

@@ -159,6 +159,7 @@ cdef struct Transport:
     int64_t consent_us  # last valid check on any path
     IceCredentials current
     IceCredentials former  # before a restart; ufrag_len 0: none
+    int64_t dtls_paid_us  # until then the client has had its DTLS: see `allowance_take`
     # what belongs to it
     Transport* next_of_router
     Transport* previous_of_router
@@ -313,6 +314,7 @@ cdef struct Counters:
     uint64_t stun_unknown_ufrag
     uint64_t auth_failures  # STUN
     uint64_t dtls_in
+    uint64_t dtls_limited
     uint64_t dtls_out
     uint64_t srtp_auth_failures
     uint64_t srtp_replays

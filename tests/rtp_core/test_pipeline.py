@@ -192,13 +192,29 @@ def test_dtls_passes_only_after_a_check(world: World) -> None:
 
 
 def test_dtls_flood_is_dropped_and_counted(world: World) -> None:
-    client = Client(world, "a", port=1)
-    for _ in range(3000):
-        client.send(b"\x16" + bytes(1200))
+    for client in [Client(world, f"c{n}", port=n + 1) for n in range(60)]:
+        for _ in range(50):
+            client.send(b"\x16" + bytes(1200))
     dropped = world.core.counters()["events_dropped"]
     assert dropped > 0
     world.step()
     assert len(world.of("dtls")) == 3000 - dropped
+
+
+def test_dtls_of_one_participant_takes_nothing_from_others(world: World) -> None:
+    hostile, other = Client(world, "a", port=1), Client(world, "b", port=2)
+    for _ in range(5000):
+        hostile.send(b"\x16" + bytes(1200))
+    other.send(b"\x16hello")
+    world.step()
+    counters = world.core.counters()
+    assert (counters["dtls_limited"], counters["events_dropped"]) == (5000 - 64, 0)
+    assert [event[1:] for event in world.of("dtls")][-1] == (other.handle, b"\x16hello")
+    world.run(1.0)
+    for _ in range(100):
+        hostile.send(b"\x16again")
+    world.step()
+    assert sum(event[2] == b"\x16again" for event in world.of("dtls")) == pytest.approx(20, abs=2)
 
 
 # --- forwarding --------------------------------------------------------------------------------------------
