@@ -19,13 +19,14 @@ class Crowd:
     """
 
     def __init__(self, url: str, **options: str | float | bool) -> None:
-        """`options` are the program's."""
+        """`options` are the program's, with _ for -."""
         self._command = [sys.executable, "-m", "bench.load.joiners", url.replace("localhost", "127.0.0.1")]
         for name, value in options.items():
+            option = f"--{name.replace('_', '-')}"
             if value is True:
-                self._command.append(f"--{name}")
+                self._command.append(option)
             elif value is not False:
-                self._command += [f"--{name}", str(value)]
+                self._command += [option, str(value)]
 
     async def __aenter__(self) -> Self:
         self._process = await trio.to_thread.run_sync(

@@ -60,7 +60,7 @@ def work(args: argparse.Namespace, number: int, rooms: list[str], certificate: C
     interval = args.workers / args.rate if args.rate else 0.0
     due = time.time() + interval * number / args.workers
     count = number
-    while time.time() < until:
+    while time.time() < until and len(done) + len(failures) < args.most:
         if interval:
             time.sleep(max(0.0, due - time.time()))
             due += interval
@@ -68,7 +68,7 @@ def work(args: argparse.Namespace, number: int, rooms: list[str], certificate: C
         count += args.workers
         joiner = Joiner(args.url, certificate, speaks=args.kind == "speaker")
         try:
-            joined = joiner.join(room, f"joiner {count}")
+            joined = joiner.join(room, f"joiner {count}", first_packet=not args.no_packet)
             done.append({"at": time.time(), **vars(joined)})
             if args.stay:
                 staying.append(joiner)
@@ -94,6 +94,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--rate", type=float, default=0.0, help="joins a second; 0: as many as can be")
     parser.add_argument("--stay", action="store_true", help="nobody leaves before the end")
+    parser.add_argument("--no-packet", action="store_true", help="don't wait for one: the call may be P2P")
+    parser.add_argument("--most", type=int, default=10**9, help="joins of one worker")
     parser.add_argument("--core", type=int, help="run on this core only")
     args = parser.parse_args()
     if args.core is not None:
