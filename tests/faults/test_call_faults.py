@@ -21,7 +21,7 @@ from tests.harness import mortal_server
 from tests.harness.database_proxy import CommitFault, DatabaseProxy
 from tests.harness.postgres import TestCluster, kill
 
-pytestmark = pytest.mark.postgres
+pytestmark = [pytest.mark.postgres, pytest.mark.timeout(200)]
 
 
 async def commits_cut(stage: Stage) -> None:

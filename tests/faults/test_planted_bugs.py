@@ -17,6 +17,8 @@ from tests.harness.postgres import TestCluster
 
 SHORT, SHORT_POWER = 12, 4
 
+pytestmark = pytest.mark.timeout(300)  # a busy machine's
+
 
 @pytest.mark.parametrize("plant", BETWEEN, ids=lambda plant: plant.__name__)
 async def test_a_planted_bug_is_found(
