@@ -96,7 +96,8 @@ async def export_user(args: argparse.Namespace, database: Database) -> int:
     """Prints JSON with and without `--json`: that is what the command is for."""
     kind: persons.Kind = "guest" if args.guest else "user"
     held = await database.run(persons.export_person, args.id, kind)
-    letters = await trio.to_thread.run_sync(dead_letters.naming, _spool(args), args.id)
+    ids = await database.run(persons.participation_ids, args.id, kind)
+    letters = await trio.to_thread.run_sync(dead_letters.naming, _spool(args), args.id, *ids)
     args.json = True
     if held is None and not letters:
         show(args, {kind: None}, [])
@@ -107,8 +108,9 @@ async def export_user(args: argparse.Namespace, database: Database) -> int:
 
 async def erase_user(args: argparse.Namespace, database: Database) -> int:
     kind: persons.Kind = "guest" if args.guest else "user"
+    ids = await database.run(persons.participation_ids, args.id, kind)
     erased = await database.run(persons.erase_person, args.id, kind, at=time.time())
-    letters = await trio.to_thread.run_sync(dead_letters.erase, _spool(args), args.id)
+    letters = await trio.to_thread.run_sync(dead_letters.erase, _spool(args), args.id, *ids)
     if erased is None and not letters:
         show(args, {"erased": None}, [f"nothing is held on {kind} {args.id}"])
         return LEFT

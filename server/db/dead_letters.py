@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -33,12 +33,12 @@ def append(directory: Path, letter: dict[str, Any]) -> None:
         file.write(msgspec.json.encode(letter) + b"\n")
 
 
-def _names(value: Any, person: str) -> bool:
+def _names(value: Any, ids: Collection[str]) -> bool:
     if isinstance(value, dict):
-        return any(_names(item, person) for item in value.values())
+        return any(_names(item, ids) for item in value.values())
     if isinstance(value, list):
-        return any(_names(item, person) for item in value)
-    return bool(value == person)
+        return any(_names(item, ids) for item in value)
+    return isinstance(value, str) and value in ids
 
 
 def _read(line: bytes) -> Any:
@@ -48,22 +48,22 @@ def _read(line: bytes) -> Any:
         return None
 
 
-def naming(directory: Path, person: str) -> list[dict[str, Any]]:
-    """The letters in which a value is this id."""
+def naming(directory: Path, *ids: str) -> list[dict[str, Any]]:
+    """The letters in which a value is one of these ids: a person's, and those of their participations."""
     path = directory / NAME
     if not path.exists():
         return []
-    return [letter for line in path.read_bytes().splitlines() if _names(letter := _read(line), person)]
+    return [letter for line in path.read_bytes().splitlines() if _names(letter := _read(line), ids)]
 
 
-def erase(directory: Path, person: str) -> int:
-    """Removes the letters in which a value is this id; returns how many. Raises `OSError`."""
+def erase(directory: Path, *ids: str) -> int:
+    """Removes the letters in which a value is one of these ids; returns how many. Raises `OSError`."""
     path = directory / NAME
     if not path.exists():
         return 0
     with _locked(path, "r+b") as file:
         lines = file.read().splitlines(keepends=True)
-        kept = [line for line in lines if not _names(_read(line), person)]
+        kept = [line for line in lines if not _names(_read(line), ids)]
         if len(kept) < len(lines):
             file.seek(0)
             file.write(b"".join(kept))

@@ -96,6 +96,19 @@ async def export_person(connection: Connection, person: str, kind: Kind) -> dict
     }
 
 
+async def participation_ids(connection: Connection, person: str, kind: Kind) -> list[str]:
+    """All ids by which changes may name the person's participations."""
+    rows = await connection.fetch(
+        f"""
+        SELECT p.id FROM call_participants p WHERE p.{_COLUMN[kind]} = $1 UNION ALL
+        SELECT a.id FROM participant_aliases a JOIN call_participants p ON p.id = a."participantId"
+         WHERE p.{_COLUMN[kind]} = $1
+        """,
+        person,
+    )
+    return [row["id"] for row in rows]
+
+
 async def _users_is_ours(connection: Connection) -> bool:
     """Whether `users` is as Tandem makes it: no other columns, and no other tables that refer to it."""
     columns = await connection.fetch(

@@ -137,7 +137,8 @@ class Records:
     async def export_user(self, user_id: str) -> Row | None:
         """All that is held on a user; None if nothing is."""
         held = await self._read(persons.export_person, user_id, "user")
-        letters = await trio.to_thread.run_sync(dead_letters.naming, self._spool, user_id)
+        ids = await self._read(persons.participation_ids, user_id, "user")
+        letters = await trio.to_thread.run_sync(dead_letters.naming, self._spool, user_id, *ids)
         if held is None and not letters:
             return None
         return {**(held or {"user": None}), "changesSetAside": letters}
@@ -148,11 +149,12 @@ class Records:
         ClientError: `bad_state` while the user is in a call.
         """
         await self.settled()
+        ids = await self._read(persons.participation_ids, user_id, "user")
         try:
             erased = await self._read(persons.erase_person, user_id, "user", at=time.time())
         except persons.InCall as error:
             raise ClientError("bad_state", str(error), field="userId") from None
-        letters = await trio.to_thread.run_sync(dead_letters.erase, self._spool, user_id)
+        letters = await trio.to_thread.run_sync(dead_letters.erase, self._spool, user_id, *ids)
         if erased is None and not letters:
             return None
         return erased or persons.Erased(0, 0, 0, "absent"), letters

@@ -126,6 +126,8 @@ def test_a_person(admin: Admin, url: str) -> None:
     spool = admin.data_dir / "spool"
     dead_letters.append(spool, {"n": 1, "change": {"user_id": "ann"}})
     dead_letters.append(spool, {"n": 2, "change": {"user_id": "ben"}})
+    theirs = psql(url, "SELECT id FROM call_participants WHERE \"userId\" = 'ann'")
+    dead_letters.append(spool, {"n": 3, "change": {"participant_id": theirs, "text": "what Ann said"}})
     code, text = admin.text("export-user", "ann")
     assert code == 0
     held = json.loads(text)
@@ -147,7 +149,7 @@ def test_a_person(admin: Admin, url: str) -> None:
                 "recordingsMade": 0,
                 "heardIn": [],
             },
-            "changesSetAside": 1,
+            "changesSetAside": 2,
         },
     )
     assert admin.json("export-user", "ann") == (1, {"user": None})

@@ -13,18 +13,22 @@ from server.db.errors import MissingRow
 from server.db.pool import Database
 from server.db.queries import (
     NewParticipant,
+    active_calls,
     active_sfu_calls,
     add_participant,
     call_by_id,
     call_by_sfu_room,
     call_history,
     call_metrics,
+    call_status,
     calls_of_user,
     create_call_session,
     end_call,
     leave_call,
     mode_transition_stats,
     participant_by_producer,
+    participant_by_transport,
+    participants_of_call,
     switch_to_p2p,
     switch_to_sfu,
     update_call_status,
@@ -132,6 +136,15 @@ async def test_sfu_lookups(db: Database) -> None:
     assert await to_sfu(db, "c2", "p-cem", room="router-2")
     assert await db.run(end_call, "c2", at=T0 + 9)
 
+    assert [one["id"] for one in await db.run(active_calls)] == ["c1", "p2p"]
+    assert [one["id"] for one in await db.run(active_calls, "sfu")] == ["c1"]
+    assert (await db.run(call_status, "c2"), await db.run(call_status, "x")) == ("ENDED", None)
+    assert [one["id"] for one in await db.run(participants_of_call, "c1")] == ["p-ann", "p-ben"]
+    assert [one["id"] for one in await db.run(participants_of_call, "c1", status="connected")] == ["p-ann"]
+    by_transport = await db.run(participant_by_transport, "sp-ben")
+    assert by_transport is not None
+    assert (by_transport["user"]["name"], by_transport["callSession"]["id"]) == ("Ben", "c1")
+    assert await db.run(participant_by_transport, "x") is None
     [call] = await db.run(active_sfu_calls)
     assert (call["id"], [one["id"] for one in call["participants"]]) == ("c1", ["p-ann"])
     found = await db.run(call_by_sfu_room, "router-abc123")

@@ -20,7 +20,7 @@ from tests.harness.postgres import test_cluster as start_cluster
 
 HERE = Path(__file__).resolve().parent
 SCHEMA = HERE.parent.parent / "schema" / "schema.prisma"
-FILES = ("package.json", "prisma.config.ts", "tsconfig.json", "examples.ts")
+FILES = ("package.json", "prisma.config.ts", "tsconfig.json", "examples.ts", "views.prisma", "views.ts")
 
 
 def run(directory: Path, *command: str, **environment: str) -> str:
@@ -50,10 +50,12 @@ def project() -> Path:
         # Without the packages' scripts: Prisma's would download an engine that nothing here needs.
         run(directory, "npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock")
         (directory / "installed").touch()
-    shutil.rmtree(directory / "generated", ignore_errors=True)
-    shutil.rmtree(directory / "out", ignore_errors=True)
+    for made in ("generated", "generated-views", "out"):
+        shutil.rmtree(directory / made, ignore_errors=True)
     node = shutil.which("node") or ""
-    run(directory, "node", "node_modules/prisma/build/index.js", "generate", PRISMA_SCHEMA_ENGINE_BINARY=node)
+    for schema in ("schema.prisma", "views.prisma"):
+        generate = ("node", "node_modules/prisma/build/index.js", "generate", "--schema", schema)
+        run(directory, *generate, PRISMA_SCHEMA_ENGINE_BINARY=node)
     run(directory, "node", "node_modules/typescript/bin/tsc", "-p", ".")
     return directory
 
@@ -97,3 +99,29 @@ def test_the_documents_examples(project: Path, cluster: TestCluster) -> None:
 
     # The documents' code ends a call in one table only, and makes up its duration.
     assert trio.run(broken) == {"in_call_that_is_over", "wrong_duration"}
+
+
+@pytest.mark.timeout(600)
+def test_the_second_documents_names_through_the_views(project: Path, cluster: TestCluster) -> None:
+    url: str = trio.run(cluster.fresh)
+    psql(url, "INSERT INTO users (id, name) VALUES ('user-1', 'Ann')")
+    psql(url, "INSERT INTO chat_rooms (id) VALUES ('conversation')")
+    seen = json.loads(run(project, "node", "out/views.js", DATABASE_URL=url))
+    assert seen == {
+        "created": ["initiated", "video", None, None, 0],
+        "active": [[True, 2]],
+        "found": ["Ann", None, "sfu"],
+        "byRouter": True,
+        "whole": ["ended", "p2p", 2, True, 2],
+        "said": ["hello"],
+        "recording": "starting",
+        "analytics": ["completed", 2, pytest.approx(1.0, abs=0.01)],
+        "transitions": 2,
+    }
+    assert psql(url, "SELECT status, count(*) FROM call_sessions GROUP BY status") == "ENDED|1"
+
+    async def broken() -> set[str]:
+        async with open_database(url, size=1) as db:
+            return {finding.name for finding in await verify(db)}
+
+    assert trio.run(broken) <= {"wrong_duration"}  # the document counts it itself

@@ -6,12 +6,15 @@ back as dictionaries under the columns' own names, times as aware datetimes in U
 
 from server.db.queries.analytics import analytics_summary, call_analytics, refresh_call_analytics
 from server.db.queries.calls import (
+    active_calls,
     call_by_id,
     call_by_sfu_room,
     call_history,
+    call_status,
     calls_of_user,
     create_call_session,
     end_call,
+    participants_of_call,
     start_call,
     update_call_status,
 )
@@ -21,6 +24,7 @@ from server.db.queries.participants import (
     add_participant,
     leave_call,
     participant_by_producer,
+    participant_by_transport,
     rename_participant,
     update_participant_media,
     update_participant_quality,
@@ -49,6 +53,7 @@ from server.db.queries.transcriptions import (
 
 __all__ = [
     "NewParticipant",
+    "active_calls",
     "active_sfu_calls",
     "add_participant",
     "add_transcription",
@@ -58,6 +63,7 @@ __all__ = [
     "call_by_sfu_room",
     "call_history",
     "call_metrics",
+    "call_status",
     "calls_of_user",
     "create_call_session",
     "create_recording",
@@ -73,6 +79,8 @@ __all__ = [
     "list_recordings",
     "mode_transition_stats",
     "participant_by_producer",
+    "participant_by_transport",
+    "participants_of_call",
     "record_gaps",
     "recording_by_id",
     "recording_leftovers",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from server.db.changes import CallStatus, CallType, Mode
+from server.db.changes import CallStatus, CallType, Mode, ParticipantStatus
 from server.db.connection import Connection, Row, rows_of
 from server.db.errors import MissingRow
 from server.db.queries.participants import NewParticipant, add_participant
@@ -220,6 +220,34 @@ async def call_by_id(connection: Connection, call_id: str) -> dict[str, Any] | N
     """The call with its participants and their users."""
     row = await connection.fetchrow("SELECT * FROM call_sessions WHERE id = $1", call_id)
     return None if row is None else (await with_participants(connection, [row]))[0]
+
+
+async def call_status(connection: Connection, call_id: str) -> CallStatus | None:
+    """Only the status: what is asked about once a second in a call."""
+    status: CallStatus | None = await connection.fetchval(
+        "SELECT status::text FROM call_sessions WHERE id = $1", call_id
+    )
+    return status
+
+
+async def participants_of_call(
+    connection: Connection, call_id: str, *, status: ParticipantStatus | None = None
+) -> list[dict[str, Any]]:
+    """A call's participants with their users, in order of joining; those of one status, or all."""
+    rows = await connection.fetch(_PARTICIPANTS, [call_id])
+    return [with_person(row) for row in rows if status is None or row["status"] == status]
+
+
+async def active_calls(connection: Connection, mode: Mode | None = None) -> list[dict[str, Any]]:
+    """The active calls of one mode, or all, with participants and users, the earliest start first."""
+    rows = await connection.fetch(
+        """
+        SELECT * FROM call_sessions WHERE status = 'ACTIVE' AND ($1::text IS NULL OR mode = $1)
+         ORDER BY "startedAt", id
+        """,
+        mode,
+    )
+    return await with_participants(connection, rows)
 
 
 async def call_by_sfu_room(connection: Connection, sfu_room_id: str) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ import msgspec
 from server.db.changes import CallStatus, CallType, Mode
 from server.db.connection import Connection, Row
 from server.db.queries.calls import with_person
+from server.db.queries.capabilities import CALL_COLUMNS
 
 EMBEDDED = 100  # participants that come with a call; the rest is a listing of its own
 Place = tuple[datetime, str]  # of a row in a listing: its time and its id
@@ -62,7 +63,7 @@ async def list_calls(
     connection: Connection, *filters: CallFilter, limit: int, after: Place | None = None
 ) -> list[dict[str, Any]]:
     """Calls that pass every filter, latest first, with their first `EMBEDDED` participants and those's
-    persons. `after` is the createdAt and id of the last call of the page before."""
+    persons, and without `sfuRtpCapabilities`. `after` is the createdAt and id of the last call of the page before."""
     values: list[Any] = []
     where = _where(filters, values)
     if after is not None:
@@ -70,7 +71,7 @@ async def list_calls(
         where += f' AND (s."createdAt", s.id) < (${len(values) - 1}, ${len(values)})'
     values.append(limit)
     calls = await connection.fetch(
-        f"""SELECT s.* FROM call_sessions s WHERE {where}
+        f"""SELECT {CALL_COLUMNS} FROM call_sessions s WHERE {where}
              ORDER BY s."createdAt" DESC, s.id DESC LIMIT ${len(values)}""",
         *values,
     )

@@ -270,19 +270,30 @@ async def leave_call(
     _found(tag, participant_id)
 
 
+_WITH_ALL = """
+SELECT p.*, to_jsonb(u) AS "user", to_jsonb(g) AS "anonymousUser", to_jsonb(s) AS "callSession"
+  FROM call_participants p
+  JOIN call_sessions s ON s.id = p."callSessionId"
+  LEFT JOIN users u ON u.id = p."userId"
+  LEFT JOIN anonymous_participants g ON g.id = p."anonymousUserId"
+"""
+
+
 async def participant_by_producer(connection: Connection, producer_id: str) -> dict[str, Any] | None:
     """Who sends this audio, video or screen producer: the row with `user`, `anonymousUser` and
     `callSession`."""
     row = await connection.fetchrow(
-        """
-        SELECT p.*, to_jsonb(u) AS "user", to_jsonb(g) AS "anonymousUser", to_jsonb(s) AS "callSession"
-          FROM call_participants p
-          JOIN call_sessions s ON s.id = p."callSessionId"
-          LEFT JOIN users u ON u.id = p."userId"
-          LEFT JOIN anonymous_participants g ON g.id = p."anonymousUserId"
+        f"""{_WITH_ALL}
          WHERE p."sfuAudioProducerId" = $1 OR p."sfuVideoProducerId" = $1 OR p."sfuScreenProducerId" = $1
-         LIMIT 1
-        """,
+         LIMIT 1""",
         producer_id,
+    )
+    return None if row is None else dict(row)
+
+
+async def participant_by_transport(connection: Connection, send_transport_id: str) -> dict[str, Any] | None:
+    """Whose send transport this is: the row with `user`, `anonymousUser` and `callSession`."""
+    row = await connection.fetchrow(
+        f'{_WITH_ALL} WHERE p."sfuSendTransportId" = $1 LIMIT 1', send_transport_id
     )
     return None if row is None else dict(row)

@@ -12,6 +12,7 @@ from server.db.changes import Mode, SfuIds
 from server.db.connection import Connection
 from server.db.errors import MissingRow
 from server.db.queries.calls import with_person
+from server.db.queries.capabilities import CALL_COLUMNS, capabilities_of
 from server.db.times import iso, moment
 from server.ids import cuid
 
@@ -181,9 +182,13 @@ async def record_gaps(
 
 
 async def active_sfu_calls(connection: Connection) -> list[dict[str, Any]]:
-    """Every active call in SFU mode, with those participants that are connected: two statements."""
-    calls = await connection.fetch("SELECT * FROM call_sessions WHERE mode = 'sfu' AND status = 'ACTIVE'")
-    found = [{**call, "participants": []} for call in calls]
+    """Every active call in SFU mode, with those participants that are connected: three statements. Calls whose
+    `sfuRtpCapabilities` are equal share them."""
+    calls = await connection.fetch(
+        f"SELECT {CALL_COLUMNS} FROM call_sessions s WHERE mode = 'sfu' AND status = 'ACTIVE'"
+    )
+    can = await capabilities_of(connection, [call["id"] for call in calls])
+    found = [{**call, "sfuRtpCapabilities": can.get(call["id"]), "participants": []} for call in calls]
     by_id = {call["id"]: call["participants"] for call in found}
     rows = await connection.fetch(
         """
