@@ -167,9 +167,7 @@ class Joiner:
         # `hello` and `call.join` in one go: the protocol lets a client not wait for the first's answer.
         sdp = None
         if self._speaks:
-            sdp = (
-                send_offer_once(self.certificate).replace("UFRAG", self._ufrag).replace("P" * 22, self._pwd)
-            )
+            sdp = send_offer_once(self.certificate).replace("UFRAG", self._ufrag).replace("P" * 22, self._pwd)
         self._ask("hello", name=name, client="bench")
         joining = self._ask("call.join", roomId=room, audioEnabled=False, videoEnabled=False, sdp=sdp)
         result = self._result(joining)
