@@ -7,9 +7,19 @@ import pytest
 from pytest_trio import trio_fixture
 
 from tests.faults import witness
+from tests.faults.settings import WHOLE
 from tests.harness.database_proxy import DatabaseProxy, database_proxy
 from tests.harness.postgres import TestCluster, public_dir
 from tests.harness.postgres import test_cluster as start_cluster
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is marked slow here belongs to the whole suite only."""
+    here = Path(__file__).parent
+    slow = [one for one in items if here in one.path.parents and one.get_closest_marker("slow")]
+    if slow and not WHOLE:
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [one for one in items if one not in slow]
 
 
 @pytest.fixture(scope="package")

@@ -127,7 +127,7 @@ FAULTS: tuple[Callable[[Stage], Awaitable[None]], ...] = (
 )
 
 
-@pytest.mark.parametrize("seed", seeds(short=5, share=0.4))
+@pytest.mark.parametrize("seed", seeds(short=3, share=0.4))
 async def test_a_fault_among_calls(
     cluster: TestCluster, proxy: DatabaseProxy, data_dir: Path, seed: int
 ) -> None:

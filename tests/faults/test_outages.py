@@ -63,6 +63,7 @@ async def test_postgres_is_stopped_and_comes_back(
     assert log.count("the database is back") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 async def test_a_network_that_swallows_everything_is_noticed(
     cluster: TestCluster, proxy: DatabaseProxy, data_dir: Path
@@ -173,6 +174,7 @@ async def _own_postgres(data_dir: Path) -> str:
     return postgres.dsn
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 async def test_one_disk_for_all_is_full(
     small_disk: SmallDisk, cluster: TestCluster, proxy: DatabaseProxy
@@ -201,6 +203,7 @@ async def test_one_disk_for_all_is_full(
         stage.server.log.unlink()
 
 
+@pytest.mark.slow
 async def test_the_servers_own_postgres_is_killed(data_dir: Path, proxy: DatabaseProxy) -> None:
     url = await _own_postgres(data_dir)
 

@@ -11,7 +11,6 @@ import trio
 
 from tests.faults import lives, test_call_faults, test_power_failures
 from tests.faults.planted import BETWEEN, POWER, Plant, planted
-from tests.faults.settings import WHOLE
 from tests.harness.database_proxy import DatabaseProxy
 from tests.harness.postgres import TestCluster
 
@@ -20,7 +19,20 @@ SHORT, SHORT_POWER = 12, 4
 pytestmark = pytest.mark.timeout(300)  # a busy machine's
 
 
-@pytest.mark.parametrize("plant", BETWEEN, ids=lambda plant: plant.__name__)
+def _name(plant: Any) -> str:
+    return str(getattr(plant, "__name__", plant))
+
+
+def _slow(plants: tuple[Any, ...], *, but: int) -> list[Any]:
+    """All but the first ones are looked for in the whole suite only."""
+    return [*plants[:but], *(pytest.param(*_row(one), marks=pytest.mark.slow) for one in plants[but:])]
+
+
+def _row(one: Any) -> tuple[Any, ...]:
+    return one if isinstance(one, tuple) else (one,)
+
+
+@pytest.mark.parametrize("plant", _slow(BETWEEN, but=6), ids=_name)
 async def test_a_planted_bug_is_found(
     cluster: TestCluster, proxy: DatabaseProxy, tmp_path: Path, plant: Plant
 ) -> None:
@@ -31,7 +43,7 @@ async def test_a_planted_bug_is_found(
     pytest.fail("no case found it")
 
 
-@pytest.mark.parametrize("plant", POWER, ids=lambda plant: plant.__name__)
+@pytest.mark.parametrize("plant", _slow(POWER, but=1), ids=_name)
 async def test_a_forgotten_flush_is_found(
     cluster: TestCluster, proxy: DatabaseProxy, tmp_path: Path, plant: Plant
 ) -> None:
@@ -54,7 +66,7 @@ AMONG_CALLS = (
 )
 
 
-@pytest.mark.parametrize(("plant", "fault"), AMONG_CALLS if WHOLE else AMONG_CALLS[:1])
+@pytest.mark.parametrize(("plant", "fault"), _slow(AMONG_CALLS, but=0))
 async def test_a_planted_bug_is_found_among_calls(
     cluster: TestCluster, proxy: DatabaseProxy, tmp_path: Path, data_dir: Path, plant: str, fault: Any
 ) -> None:

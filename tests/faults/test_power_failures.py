@@ -26,7 +26,7 @@ from tests.harness.postgres import TestCluster
 FLUSH_S = 1.0  # what has waited for longer must be on the disk (a busy machine's measure, not the server's)
 
 
-@pytest.mark.parametrize("seed", seeds(short=4, share=0.08))
+@pytest.mark.parametrize("seed", seeds(short=4, share=0.1))
 async def test_what_has_waited_outlives_the_machine(
     cluster: TestCluster, proxy: DatabaseProxy, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,6 +54,7 @@ async def test_a_call_to_which_nobody_comes_back(
     await trio.to_thread.run_sync(stage.server.stop)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 async def test_a_spool_without_room_is_told(
     cluster: TestCluster, proxy: DatabaseProxy, data_dir: Path
@@ -97,6 +98,7 @@ async def test_a_spool_without_room_is_told(
     assert "the spool is full: changes are being lost" in log
 
 
+@pytest.mark.slow
 async def test_a_spool_that_ends_anywhere(cluster: TestCluster, proxy: DatabaseProxy, data_dir: Path) -> None:
     """The first server never reaches the database; its spool is cut at random places, as a torn write of the
     machine's death would. What is before the cut is written, once, and the next start takes it over."""
