@@ -116,19 +116,19 @@ cdef void measure(Io* io) noexcept nogil:
     cdef Counters* counters = &io.core.counters
     cdef uint32_t used, receive_size, send_size, lost
     cdef uint64_t lost_by_all = 0
-    cdef uint64_t least_in = 0
-    cdef uint64_t least_out = 0
+    cdef uint64_t granted_in = 0
+    cdef uint64_t granted_out = 0
     cdef int i
     for i in range(io.udp_count):
         if not socket_memory(io.udp[i], &used, &receive_size, &send_size, &lost):
             continue
         lost_by_all += lost
+        granted_in += receive_size
+        granted_out += send_size
         if used > counters.receive_queue_max:
             counters.receive_queue_max = used
-        least_in = receive_size if least_in == 0 or receive_size < least_in else least_in
-        least_out = send_size if least_out == 0 or send_size < least_out else least_out
-    counters.receive_buffer = least_in
-    counters.send_buffer = least_out
+    counters.receive_buffer = granted_in
+    counters.send_buffer = granted_out
     counters.receive_lost = lost_by_all
     io.measured_us = io.now
 

@@ -349,9 +349,9 @@ cdef struct Counters:
     uint64_t shed_load_repair
     uint64_t shed_consumers  # times that one's video was held off
     uint64_t receive_lost  # by the kernel, for want of room in our receive buffers
-    uint64_t receive_buffer  # bytes of the smallest UDP socket's, as the kernel accounts them
+    uint64_t receive_buffer  # bytes that the kernel grants the UDP sockets, by its own way of counting
     uint64_t send_buffer
-    uint64_t receive_queue_max  # the most of them that was seen in use
+    uint64_t receive_queue_max  # the most that one of them was seen to use
     uint64_t receive_errors
     uint64_t tcp_accepted
     uint64_t tcp_refused

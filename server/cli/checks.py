@@ -22,6 +22,7 @@ from server.config import Config
 from server.errors import ConfigError
 
 _WANTED_BUFFER = 4 * 1024 * 1024
+_UDP_COUNTERS = Path("/proc/net/snmp")
 _STUN_COOKIE = 0x2112A442
 
 
@@ -339,6 +340,28 @@ def check_socket_buffers(config: Config) -> Iterator[Finding]:
             yield Finding("ok", "buffers", f"net.core.{name} is {limit >> 10} KiB")
 
 
+def check_udp_losses(config: Config) -> Iterator[Finding]:
+    """What the kernel had no room for since it started, of all programs together."""
+    try:
+        lines = _UDP_COUNTERS.read_text().splitlines()
+        names, values = (line.split()[1:] for line in lines if line.startswith("Udp:"))
+        counts = dict(zip(names, map(int, values), strict=True))
+        received, lost, unsent = (counts[n] for n in ("InDatagrams", "RcvbufErrors", "SndbufErrors"))
+    except (OSError, ValueError, KeyError):
+        return
+    if lost + unsent > (received + 1000) // 1000:
+        yield Finding(
+            "warning",
+            "losses",
+            f"since the start of this machine {lost} datagrams that came and {unsent} that were to go were "
+            "lost for want of buffers",
+            "while a server runs, tandem_media_receive_lost and tandem_media_overloads of its /metrics tell "
+            "whether it is its own doing: then larger buffers, media.engines, or a faster machine",
+        )
+    else:
+        yield Finding("ok", "losses", f"{lost + unsent} datagrams were lost for want of buffers")
+
+
 def check_open_files(config: Config) -> Iterator[Finding]:
     import resource
 
@@ -380,6 +403,7 @@ CHECKS: list[Callable[[Config], Iterator[Finding]]] = [
     check_addresses,
     check_running_server,
     check_socket_buffers,
+    check_udp_losses,
     check_open_files,
     check_clock,
 ]

@@ -138,3 +138,22 @@ def run_the_command(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert "FAIL  addresses" in out
     assert "fix: " in out
+
+
+@pytest.mark.parametrize(
+    ("values", "state"),
+    [("100000 5 1 0 9 3", "ok"), ("100000 5 1 0 900 3", "warning"), ("100000 5 1 0 0 900", "warning")],
+)
+def test_udp_losses_are_told(
+    values: str, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "snmp"
+    file.write_text(
+        "Ip: Forwarding\nIp: 1\n"
+        f"Udp: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors\nUdp: {values}\n"
+        "UdpLite: InDatagrams\nUdpLite: 0\n"
+    )
+    monkeypatch.setattr(checks, "_UDP_COUNTERS", file)
+    assert [one.state for one in checks.check_udp_losses(config(tmp_path))] == [state]
+    file.write_text("nonsense\n")
+    assert list(checks.check_udp_losses(config(tmp_path))) == []

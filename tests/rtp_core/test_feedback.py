@@ -335,3 +335,31 @@ def test_video_comes_through_a_bad_network_whole(seed: int) -> None:
             receiver.send_rtcp(nack(1, 0xC0, missing[:50]))
     payloads = [got[number][-5:] for number in sorted(got)]
     assert payloads[:560] == [b"%05d" % n for n in range(560)]
+
+
+def test_who_comes_just_after_a_key_frame_gets_the_next_one_soon(world: World) -> None:
+    sender, first = Client(world, "a", port=1), Client(world, "b", port=2)
+    producer = sender.produce("cam", video=True, ssrc=0xB0)
+    first.consume(producer, ssrc=0xC0)
+    world.run(1.0)
+    for n in range(1, 20):
+        sender.send_rtp(vp8(n, key=not sender.rtcp_of(206, 1) or n == 1))
+        world.run(0.033)
+    sender.rtcp.clear()
+    first.send_rtcp(pli(1, 0xC0))
+    assert len(sender.rtcp_of(206, 1)) == 1
+    sender.send_rtp(vp8(20, key=True))
+    asked = world.now
+    newcomer = Client(world, "c", port=3)
+    newcomer.consume(producer, ssrc=0xD0)
+    sender.rtcp.clear()
+    while not sender.rtcp_of(206, 1):
+        world.run(0.005)
+    assert 90_000 <= world.now - asked <= 110_000
+    sender.send_rtp(vp8(21, key=True))
+    sender.rtcp.clear()
+    first.send_rtcp(pli(1, 0xC0))  # who has a picture waits as before
+    asked = world.now
+    while not sender.rtcp_of(206, 1):
+        world.run(0.005)
+    assert world.now - asked > 450_000

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtp_core.keyframe import CODECS, Throttle, flags
+from rtp_core.keyframe import CODECS, Throttle, flags, spare
 
 MS = 1000
 NOTHING, START, KEY = (False, False), (True, False), (True, True)
@@ -147,6 +147,74 @@ def test_gives_up_and_begins_anew_when_wanted_again() -> None:
     assert throttle.deadline is None
     assert throttle.request(20_000 * MS)
     assert throttle.deadline == 20_500 * MS
+
+
+def test_a_newcomer_does_not_wait_for_the_whole_interval() -> None:
+    throttle = Throttle()
+    assert throttle.request(0)
+    throttle.arrived()
+    assert not throttle.request(30 * MS, new=True)
+    assert throttle.deadline == 100 * MS
+    assert throttle.due(100 * MS)
+    assert throttle.deadline == 600 * MS, "a repetition waits for the whole of it"
+    throttle.arrived()
+    assert throttle.request(250 * MS, new=True), "its time is over already"
+
+
+def test_a_newcomer_takes_what_is_on_its_way() -> None:
+    throttle = Throttle()
+    throttle.request(0)
+    assert not throttle.request(50 * MS, new=True)
+    assert throttle.deadline == 500 * MS
+
+
+def test_a_newcomer_hastens_what_is_still_to_be_asked() -> None:
+    throttle = Throttle()
+    throttle.request(0)
+    throttle.arrived()
+    assert not throttle.request(10 * MS)
+    assert throttle.deadline == 500 * MS
+    assert not throttle.request(20 * MS, new=True)
+    assert throttle.deadline == 100 * MS
+
+
+def test_newcomers_in_a_row_are_few() -> None:
+    """Someone new each 10 ms for a minute, each key frame there at once: five soon, then two a second."""
+    throttle, sent = Throttle(), []
+    for now in range(0, 60_000 * MS, 10 * MS):
+        if throttle.request(now, new=True) or throttle.due(now):
+            sent.append(now)
+            throttle.arrived()
+    assert [b - a for a, b in pairwise(sent[:6])] == [100 * MS] * 5
+    assert len([one for one in sent if one >= 10_000 * MS]) <= 101 + 25
+    assert all(b - a >= 100 * MS for a, b in pairwise(sent))
+
+
+SPARE = [
+    ("VP8", "30 00", True, "N, start of a frame"),
+    ("VP8", "20 00", True, "N, inside of a frame"),
+    ("VP8", "10 00", False, "a frame that others refer to"),
+    ("H264", "01 9a", True, "slice with nal_ref_idc 0"),
+    ("H264", "41 9a", False, "slice with nal_ref_idc 2"),
+    ("H264", "1c 81 9a", True, "FU-A of such a slice"),
+    ("H264", "5c 81 9a", False, "FU-A of one that is referred to"),
+    ("H264", "18 00 02 01 9a", True, "STAP-A of such slices: its nal_ref_idc is their highest"),
+    ("H264", "06 05", False, "SEI has nal_ref_idc 0 and is no frame"),
+    ("H264", "09 10", False, "a delimiter neither"),
+    ("VP9", "28 00", False, "not told by one packet"),
+    ("AV1", "20 32", False, "nor here"),
+]
+
+
+@pytest.mark.parametrize(
+    ("codec", "payload", "expected"), [pytest.param(*c[:3], id=f"{c[0]} {c[3]}") for c in SPARE]
+)
+def test_frames_that_no_other_needs(codec: str, payload: str, expected: bool) -> None:
+    assert spare(codec, bytes.fromhex(payload)) is expected
+
+
+def test_nothing_is_not_spare() -> None:
+    assert not any(spare(codec, b"") for codec in CODECS)
 
 
 @given(

@@ -159,3 +159,36 @@ def test_addresses_are_not_mixed() -> None:
             assert sorted(p.payload for p in leg.receive(20)) == [b"%020d" % n for n in range(20)]
             leg.socket.close()
         sender.socket.close()
+
+
+def test_buffers_and_what_they_had_no_room_for_are_told() -> None:
+    core = Pipeline(scale=16)
+    bells = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(2)]
+    core.attach_bells(*bells)
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as far,
+    ):
+        udp.bind(("127.0.0.1", 0))
+        udp.setblocking(False)
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        granted = udp.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        for _ in range(200):  # nobody reads yet
+            far.sendto(bytes(1000), udp.getsockname())
+        engine = Engine(core, [udp.fileno()], [])
+        thread = threading.Thread(target=engine.run)
+        thread.start()
+        try:
+            while core.counters()["receive_lost"] == 0:
+                far.sendto(b"?", udp.getsockname())
+        finally:
+            engine.stop()
+            thread.join(5)
+            core.attach_bells(-1, -1)
+            for fd in bells:
+                os.close(fd)
+    found = core.counters()
+    assert found["receive_lost"] >= 190
+    assert found["receive_buffer"] == granted
+    assert found["send_buffer"] > 0
+    assert found["receive_queue_max"] <= 2 * granted
