@@ -20,7 +20,8 @@ from server.session.settings import CaptionMode
 from server.signaling import messages as m
 from server.signaling.bucket import TokenBucket
 
-RATE, BURST = 10.0, 30.0  # captions of one speaker: per second, and at once
+RATE, BURST = 10.0, 40.0  # captions of one speaker: per second, and at once
+FINAL = 4.0  # a final one counts for so many: nobody speaks three sentences a second, and it may be stored
 KEPT = 64  # segments of one speaker that are remembered
 LONGEST_S = 600.0  # a segment that is said to be longer begins this long before its end
 
@@ -69,8 +70,9 @@ class Captions:
         if not text:
             raise ClientError("invalid", "a caption has a text", field="text")
         speaker = self._speakers.setdefault(one.id, _Speaker(now))
-        if not speaker.bucket.take(1.0, now):
-            wait_ms = int(speaker.bucket.wait_s(1.0) * 1000) + 1
+        cost = FINAL if said.is_final else 1.0
+        if not speaker.bucket.take(cost, now):
+            wait_ms = int(speaker.bucket.wait_s(cost) * 1000) + 1
             raise ClientError("rate_limited", "too many captions", retryAfterMs=wait_ms)
         segment = speaker.segments.setdefault(said.segment_id, _Segment(now))
         if segment.final:

@@ -111,12 +111,18 @@ def test_the_rate_is_bounded_for_each_speaker() -> None:
     world.advance(0.101)
     say(world, "ann", "word", "next")
     assert len(heard(world, "bob")) == BURST + 1
+    world.advance(100.0)
+    for n in range(10):
+        say(world, "ann", "sentence", f"f{n}", is_final=True)
+    with pytest.raises(ClientError) as refused:
+        say(world, "ann", "sentence", "one too many", is_final=True)
+    assert refused.value.data == {"retryAfterMs": 401}
 
 
 def test_few_segments_are_remembered() -> None:
     world = call("relay")
     for n in range(3 * KEPT):
-        world.advance(0.2)
+        world.advance(0.5)
         say(world, "ann", "word", f"s{n}", is_final=True)
     assert len(world.call._captions._speakers[world.id("ann")].segments) == KEPT
 
