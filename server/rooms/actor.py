@@ -18,7 +18,7 @@ from server.db.changes import CallMetricsUpdate, Change
 from server.errors import ClientError
 from server.media.api import Consumer, MediaServer, Producer, TransportState, WebRtcTransport
 from server.rooms.inbox import Inbox
-from server.rooms.session import Session
+from server.rooms.session import Encoded, Session
 from server.rooms.sfu import Sfu
 from server.session import effects as fx
 from server.session.call import Call
@@ -240,10 +240,11 @@ class Room:
     def _execute(self, effect: fx.Effect) -> None:
         match effect:
             case fx.Notify():
+                params = Encoded(effect.params)
                 for participant_id in effect.to:
                     session = self._members.get(participant_id)
                     if session is not None:
-                        session.notify(effect.method, effect.params, lossy=effect.lossy)
+                        session.notify(effect.method, params, lossy=effect.lossy)
             case fx.NotifySession():
                 if effect.session_id in self._sessions:
                     self._sessions[effect.session_id].notify(effect.method, effect.params)
@@ -308,15 +309,17 @@ class Room:
                     loud[speaker] = round(dbov, 1)
             if loud or self._heard:
                 self._heard = bool(loud)
+                told = Encoded(m.AudioLevels(loud))
                 for session in self._members.values():
-                    session.notify("audio.levels", m.AudioLevels(loud), lossy=True)
+                    session.notify("audio.levels", told, lossy=True)
 
         self._inbox.tell("levels", news)
 
     def on_active_speaker(self, producer: Producer | None) -> None:
         def news() -> None:
             speaker = None if producer is None else self.sfu.speaker_of(producer)
+            active = Encoded(m.ActiveSpeaker(speaker))
             for session in self._members.values():
-                session.notify("speaker", m.ActiveSpeaker(speaker))
+                session.notify("speaker", active)
 
         self._inbox.tell("speaker", news)

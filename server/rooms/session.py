@@ -32,6 +32,15 @@ class Sink(Protocol):
         """Close the connection with this WebSocket code."""
 
 
+class Encoded:
+    """Parameters that many sessions are sent: turned into JSON once for them all."""
+
+    __slots__ = ("body",)
+
+    def __init__(self, params: Wire) -> None:
+        self.body = _encode(params)
+
+
 class Session:
     """One client. The directory makes it; a connection attaches to it and detaches from it."""
 
@@ -59,7 +68,9 @@ class Session:
         """One per person: the same user in two sessions has the same key, a guest's is its own."""
         return self.identity.user_id or self.anonymous_id or self.id
 
-    def notify(self, method: str, params: Wire, *, lossy: bool = False, supersedes: bool = False) -> None:
+    def notify(
+        self, method: str, params: Wire | Encoded, *, lossy: bool = False, supersedes: bool = False
+    ) -> None:
         """Number it, keep it for replay and send it. A lossy one is dropped while nobody listens.
 
         One that `supersedes` those of its method before it takes their place: they are of no use to anybody.
@@ -69,7 +80,7 @@ class Session:
         if lossy and (self.sink is None or self._held):
             return
         self.seq += 1
-        body = _encode(params)
+        body = params.body if isinstance(params, Encoded) else _encode(params)
         comma = b"" if body == b"{}" else b","
         raw = msgspec.Raw(b'%b%b"seq":%d}' % (body[:-1], comma, self.seq))
         self._sent.append((self.seq, method, raw))

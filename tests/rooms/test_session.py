@@ -6,7 +6,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.rooms.session import REPLAY_BYTES, REPLAY_COUNT, Session
+from server.rooms.session import REPLAY_BYTES, REPLAY_COUNT, Encoded, Session
 from server.session.identity import Grants, Identity
 from server.signaling import messages as m
 from tests.rooms.conftest import Wire
@@ -30,6 +30,17 @@ def test_parameters_carry_their_number() -> None:
     one.notify("speaker", m.ActiveSpeaker(None))
     one.notify("server.draining", m.Draining(5))
     assert wire.got == [("speaker", m.ActiveSpeaker(None), 1), ("server.draining", m.Draining(5), 2)]
+
+
+def test_what_many_are_sent_is_numbered_for_each() -> None:
+    params = Encoded(m.ChatMessage("p", "n", "to all", 0))
+    for before in range(3):
+        one, wire = session(), Wire()
+        one.attach(wire)
+        for _ in range(before):
+            say(one)
+        one.notify("chat.message", params)
+        assert wire.got[-1] == ("chat.message", m.ChatMessage("p", "n", "to all", 0), before + 1)
 
 
 def test_even_an_empty_object_gets_a_number() -> None:
