@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.data.explained import Statement, indexes, literal, rows_read
-from bench.data.patterns import MANY, READS, WRITES, Pattern
+from bench.data.patterns import MANY, MANY_PEOPLE, READS, WRITES, Pattern
 
 
 def _plan(
@@ -35,8 +35,11 @@ def test_indexes_of_all_nodes() -> None:
 
 def test_a_pattern_says_what_is_wrong_with_a_plan() -> None:
     pattern = Pattern(name="", unit=lambda: None, keys="", arguments=lambda: ((), {}), uses=("i|j", "k"))  # type: ignore
-    assert pattern.faults({"j", "k"}, {"a": MANY}) == []
-    assert pattern.faults({"i"}, {"a": MANY + 1}) == ["no use of k", "reads 5,001 rows of a"]
+    read = {"call_sessions": MANY["call_sessions"], "users": MANY_PEOPLE}
+    assert pattern.faults({"j", "k"}, read) == []
+    read = {"call_sessions": 5001, "users": 50_001}
+    wrong = ["no use of k", "reads 5,001 rows of call_sessions", "reads 50,001 rows of users"]
+    assert pattern.faults({"i"}, read) == wrong
 
 
 def test_names_are_apart() -> None:

@@ -1,6 +1,6 @@
-"""What routers of many calls can do, read once: kilobytes of JSON that are the same for every call of a server.
+"""What routers of many calls can do, read once: kilobytes of JSON, the same for every call of a server.
 
-To write a hundred of them out as text, send and parse them would take longer than all else in a list of calls.
+To write a hundred of them out as text, send and parse them would take longer than all else in a list.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SELECT ARRAY[id], what FROM compared WHERE NOT same
 
 
 async def capabilities_of(connection: Connection, call_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """`sfuRtpCapabilities` of those of these calls that have some, by call. Equal ones are one object: read it
-    only."""
+    """`sfuRtpCapabilities` of those of these calls that have some, by call. Equal ones are one object, for
+    reading only."""
     rows = await connection.fetch(_CAPABILITIES, list(call_ids))
     return {call_id: row["what"] for row in rows for call_id in row["ids"]}

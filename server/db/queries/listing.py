@@ -62,8 +62,8 @@ def _where(filters: Sequence[CallFilter], values: list[Any]) -> str:
 async def list_calls(
     connection: Connection, *filters: CallFilter, limit: int, after: Place | None = None
 ) -> list[dict[str, Any]]:
-    """Calls that pass every filter, latest first, with their first `EMBEDDED` participants and those's
-    persons, and without `sfuRtpCapabilities`. `after` is the createdAt and id of the last call of the page before."""
+    """Calls that pass every filter, latest first, without `sfuRtpCapabilities`, with their first `EMBEDDED`
+    participants and those's persons. `after` is the createdAt and id of the last call of the page before."""
     values: list[Any] = []
     where = _where(filters, values)
     if after is not None:

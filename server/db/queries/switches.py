@@ -182,8 +182,8 @@ async def record_gaps(
 
 
 async def active_sfu_calls(connection: Connection) -> list[dict[str, Any]]:
-    """Every active call in SFU mode, with those participants that are connected: three statements. Calls whose
-    `sfuRtpCapabilities` are equal share them."""
+    """Every active call in SFU mode, with those participants that are connected: three statements. Equal
+    `sfuRtpCapabilities` are one object, for reading only."""
     calls = await connection.fetch(
         f"SELECT {CALL_COLUMNS} FROM call_sessions s WHERE mode = 'sfu' AND status = 'ACTIVE'"
     )
