@@ -1,4 +1,4 @@
-"""What holds up those who write, told before it is done: tables that are rewritten under a lock.
+"""What holds up those who write, told before it is done: tables that are gone through under a lock.
 
 A reverse script names them in lines `--@ rewrites <table>: <why>`. Everything else that Tandem does to a
 schema waits for no lock longer than a moment and holds none for long.
@@ -25,7 +25,9 @@ class Rewrite(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         size = f"{self.rows:,} rows, {self.bytes / 1e6:,.0f} MB"
-        return f"{self.table} ({size}) is rewritten, and nobody can use it meanwhile: {self.why}"
+        return (
+            f"{self.table} ({size}) is gone through under a lock, and nobody can use it meanwhile: {self.why}"
+        )
 
 
 async def rewrite(connection: Connection, table: str, why: str) -> Rewrite:

@@ -113,7 +113,7 @@ async def test_what_is_rewritten_is_told_before(empty_url: str, files: list[Migr
         psql(empty_url, "INSERT INTO one SELECT generate_series(1, 999); ANALYZE one")
         [told] = await rewrites_back(db, to=1)
         assert (told.table, told.why, told.rows) == ("one", "for a test", 1000)
-        assert str(told).startswith("one (1,000 rows, 0 MB) is rewritten, and nobody can use it meanwhile")
+        assert str(told).startswith("one (1,000 rows, 0 MB) is gone through under a lock")
         assert await rewrites_back(db, to=2) == []
         assert await rewrites_there(db) == []
 
