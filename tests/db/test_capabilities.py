@@ -6,7 +6,7 @@ from typing import Any
 
 from server.db.connection import Connection
 from server.db.pool import Database
-from server.db.queries import active_sfu_calls, create_call_session
+from server.db.queries import active_sfu_calls, call_history, create_call_session
 from server.db.queries.capabilities import capabilities_of
 from server.db.queries.listing import CallFilter, list_calls
 
@@ -54,5 +54,8 @@ async def test_no_column_is_forgotten(db: Database) -> None:
     columns = await db.run(_columns)
     [live] = await db.run(active_sfu_calls)
     assert set(live) == columns | {"participants"}
+    [past] = await db.run(call_history, "r", status=None)
+    assert set(past) == columns | {"participants"}
+    assert past["sfuRtpCapabilities"] == OPUS
     [listed] = await db.run(list_calls, CallFilter(), limit=5)
     assert set(listed) == columns - {"sfuRtpCapabilities"} | {"participants"}

@@ -8,6 +8,7 @@ from typing import Any
 from server.db.changes import CallStatus, CallType, Mode, ParticipantStatus
 from server.db.connection import Connection, Row, rows_of
 from server.db.errors import MissingRow
+from server.db.queries.capabilities import CALL_COLUMNS, capabilities_of
 from server.db.queries.participants import NewParticipant, add_participant
 from server.db.queries.people import ensure_room, ensure_user
 from server.db.times import moment
@@ -258,6 +259,14 @@ async def call_by_sfu_room(connection: Connection, sfu_room_id: str) -> dict[str
     return None if row is None else (await with_participants(connection, [row]))[0]
 
 
+async def _page(connection: Connection, calls: Sequence[Row]) -> list[dict[str, Any]]:
+    """Calls that were read by `CALL_COLUMNS`, with the one that is missing, and with their participants."""
+    can = await capabilities_of(connection, [call["id"] for call in calls])
+    return await with_participants(
+        connection, [{**call, "sfuRtpCapabilities": can.get(call["id"])} for call in calls]
+    )
+
+
 async def call_history(
     connection: Connection,
     room_id: str,
@@ -268,8 +277,8 @@ async def call_history(
 ) -> list[dict[str, Any]]:
     """A room's calls, latest start first (those that never started last), with participants and users."""
     rows = await connection.fetch(
-        """
-        SELECT * FROM call_sessions
+        f"""
+        SELECT {CALL_COLUMNS} FROM call_sessions s
          WHERE "roomId" = $1 AND ($2::text IS NULL OR status = $2::text::"CallStatus")
          ORDER BY "startedAt" DESC NULLS LAST, id DESC LIMIT $3 OFFSET $4
         """,
@@ -278,7 +287,7 @@ async def call_history(
         limit,
         offset,
     )
-    return await with_participants(connection, rows)
+    return await _page(connection, rows)
 
 
 async def calls_of_user(
@@ -286,12 +295,12 @@ async def calls_of_user(
 ) -> list[dict[str, Any]]:
     """The calls that a user took part in, latest joining first, with participants and users."""
     rows = await connection.fetch(
-        """
-        SELECT s.* FROM call_participants p JOIN call_sessions s ON s.id = p."callSessionId"
+        f"""
+        SELECT {CALL_COLUMNS} FROM call_participants p JOIN call_sessions s ON s.id = p."callSessionId"
          WHERE p."userId" = $1 ORDER BY p."joinedAt" DESC, p."callSessionId" DESC LIMIT $2 OFFSET $3
         """,
         user_id,
         limit,
         offset,
     )
-    return await with_participants(connection, rows)
+    return await _page(connection, rows)
