@@ -108,7 +108,10 @@ class Api:
         result = await operation.run(self._desk, ask)
         if result is None:
             return Response(operation.status, [(b"cache-control", b"no-store")])
-        return Response(operation.status, _JSON, _encoded(result))
+        headers = _JSON
+        if operation.made_at is not None:
+            headers = [*_JSON, (b"location", (BASE + operation.made_at(result)).encode())]
+        return Response(operation.status, headers, _encoded(result))
 
     def _who(self, request: Request) -> Identity:
         """Never a guest of `--dev`: without a token there is nothing here."""
@@ -138,7 +141,7 @@ class Api:
                 (b"access-control-allow-origin", origin.encode("latin-1")),
                 (b"access-control-allow-methods", b"GET, POST, DELETE"),
                 (b"access-control-allow-headers", b"Authorization, Content-Type, Idempotency-Key"),
-                (b"access-control-expose-headers", b"Retry-After"),
+                (b"access-control-expose-headers", b"Location, Retry-After"),
                 (b"access-control-max-age", b"600"),
             ]
         return Response(response.status, headers, response.body)

@@ -21,6 +21,7 @@ from server.rest.desk import Ask, Desk
 from server.rest.idempotency import call_id_of, fingerprint
 from server.rest.merge import call_of, live_call_of, participant_of
 from server.rest.problems import Problem
+from server.session.identity import clean_name
 from server.session.opening import Ahead, NewCall
 
 LINK_WAIT_S = 900.0  # of a call that rings nobody
@@ -218,9 +219,10 @@ def _check_initiator(ask: Ask, body: asked.OpenCall) -> Ahead:
             field = "initiatorName" if own else "initiatorId"
             raise Problem("forbidden", "Only `admin` calls in another's name.", field=field)
         return Ahead(wait_s=0, user_id=who.user_id, name=who.name, avatar=who.avatar)
+    name = clean_name(body.initiator_name)
     if own and who.user_id is not None:
-        return Ahead(wait_s=0, user_id=who.user_id, name=body.initiator_name or who.name, avatar=who.avatar)
-    return Ahead(wait_s=0, user_id=body.initiator_id, name=body.initiator_name or "")
+        return Ahead(wait_s=0, user_id=who.user_id, name=name or who.name, avatar=who.avatar)
+    return Ahead(wait_s=0, user_id=body.initiator_id, name=name)
 
 
 def _check_waiting(desk: Desk, ask: Ask) -> None:

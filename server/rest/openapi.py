@@ -93,7 +93,11 @@ def _success(one: Operation) -> dict[str, Any]:
         return {"description": "Done."}
     ref = {"$ref": _REF.format(name=one.gives.__name__)}
     said = (one.gives.__doc__ or "Done.").strip().partition("\n")[0]
-    return {"description": said, "content": {"application/json": {"schema": ref}}}
+    described: dict[str, Any] = {"description": said, "content": {"application/json": {"schema": ref}}}
+    if one.made_at is not None:
+        schema = {"type": "string", "pattern": f"^{BASE}/"}
+        described["headers"] = {"Location": {"required": True, "schema": schema}}
+    return described
 
 
 def _refusals(one: Operation) -> dict[str, Any]:

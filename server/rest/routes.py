@@ -30,6 +30,7 @@ class Operation:
     query: type[msgspec.Struct] = asked.Nothing
     body: type[msgspec.Struct] | None = None
     keyed: bool = False  # takes an Idempotency-Key
+    made_at: Callable[[Any], str] | None = None  # where below BASE to find what it made: `Location`
     problems: tuple[str, ...] = ()  # besides those that every operation has
 
     @property
@@ -64,6 +65,7 @@ OPERATIONS: tuple[Operation, ...] = (
         status=201,
         body=asked.OpenCall,
         keyed=True,
+        made_at=lambda opened: f"/calls/{opened.call.id}",
         problems=("bad_state", "too_large", "key_reused", "room_limit", "draining"),
     ),
     Operation(

@@ -37,6 +37,7 @@ async def test_a_link_room_from_its_opening_to_its_end(house: House, admin: str)
     opened = answer.body["call"]
     assert (opened["status"], opened["mode"], opened["stored"]) == ("INITIATED", "sfu", True)
     path = f"calls/{opened['id']}"
+    assert answer.headers["location"] == f"/api/v1/{path}"
     seen = (await house.ask("GET", path, token=admin)).body
     assert (seen["status"], seen["initiatorId"], seen["settings"]) == (
         "INITIATED",
