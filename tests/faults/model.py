@@ -36,6 +36,7 @@ class Model:
         self.calls: dict[str, dict[str, Any]] = {}
         self.told: list[tuple[str, float]] = []  # (stream, at) of each change
         self.now = float(int(time.time()) - 1000)
+        self._reported = False  # neighbouring quality reports may be written as one: there are none
 
     def restart(self) -> None:
         """The server died, and the next one closes what was open; rooms whose people come back reopen it."""
@@ -46,7 +47,9 @@ class Model:
     def next(self, stream: str) -> Change:
         self.now = round(self.now + self.chance.choice((0.001, 0.002, 0.05)), 3)
         self.told.append((stream, self.now))
-        return self._change()
+        change = self._change()
+        self._reported = isinstance(change, ParticipantQuality)
+        return change
 
     def _change(self) -> Change:
         alive = [name for name, call in self.calls.items() if call["end"] is None]
@@ -74,7 +77,7 @@ class Model:
             return ParticipantStatusChanged(
                 at=self.now, participant_id=f"{name}-{person}", status="connected"
             )
-        if roll < 0.7:
+        if roll < 0.7 and not self._reported:
             call["people"][person]["quality"] = quality = {"n": len(self.told)}
             return ParticipantQuality(at=self.now, participant_id=f"{name}-{person}", metrics=quality)
         if roll < 0.75:

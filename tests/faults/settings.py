@@ -2,8 +2,8 @@
 
 TANDEM_FAULT_FIRST=<seed> TANDEM_FAULT_CASES=1 python -m pytest tests/faults -k <the test's name>
 
-`TANDEM_FAULT_CASES` is the number of cases of the whole suite (`make test-faults`: 200 and more). Without it a
-short set is played, in which each of the planted bugs is found, and what is marked slow is left out.
+`TANDEM_FAULT_CASES` is the number of cases of the whole suite (`make test-faults`: 200 and more). Without it
+a short set is played, in which each of the planted bugs is found, and what is marked slow is left out.
 """
 
 from __future__ import annotations

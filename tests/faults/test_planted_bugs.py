@@ -14,7 +14,7 @@ from tests.faults.planted import BETWEEN, POWER, Plant, planted
 from tests.harness.database_proxy import DatabaseProxy
 from tests.harness.postgres import TestCluster
 
-SHORT, SHORT_POWER = 12, 4
+SHORT, SHORT_POWER = 10, 4
 
 pytestmark = pytest.mark.timeout(300)  # a busy machine's
 
