@@ -122,6 +122,10 @@ TARGETS = (
         least("joins", "handshakes_per_core_second"), at_least=True,
     ),
     Target(
+        "one core, 1→50 over a veth pair, receiving included", "≤ 2.2 µs", 2.2, "µs",
+        most("veth", "us", what="tandem", gso=True, consumers=50, load="saturated"),
+    ),
+    Target(
         "memory of a participant, without the retransmission cache", "≤ 200 kB", 200, "kB",
         most("memory", "kb", what="participant with media"),
     ),
