@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
+from server.db.changes import CallMetricsUpdate
 from server.media.bridge import Media
 from server.media.settings import MediaSettings
 from server.rooms.directory import Directory
@@ -157,6 +158,15 @@ async def test_three_hear_each_other_through_the_sfu(engines: int) -> None:
         await trio.sleep(0.1)
         assert len(ann.recv.rtp) <= heard + 1  # one may have been under way
         assert ann.recv.errors == {}
+
+        # What the core counted of all that, though every producer and consumer is closed, is kept.
+        await ann.client.ask("call.end")
+        [metrics] = house.recorder.of(CallMetricsUpdate)
+        assert metrics.media is not None
+        received, sent = metrics.media["received"], metrics.media["sent"]
+        assert 2 * received["packets"] >= sent["packets"] > 0  # the others were not always there
+        assert received["bytes"] > received["packets"]
+        assert received["packetLoss"] == 0.0
 
 
 async def test_one_who_joins_on_the_sfu_hears_at_once() -> None:
