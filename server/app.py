@@ -296,6 +296,7 @@ def real_parts() -> Parts:
                 tcp_port=config.media.port if config.media.tcp else None,
                 announce=tuple(config.media.announce),
                 codecs=tuple(config.media.codecs) or DEFAULT_CODECS,
+                dtls_linger_s=config.media.dtls_linger_s,
                 udp_offload=config.media.udp_offload,
                 engines=config.media.engines,
                 spread_above=config.media.spread_above,

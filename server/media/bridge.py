@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import time
+from collections import deque
 from typing import Any
 
 import structlog
@@ -43,6 +44,8 @@ class Media:
             Mesh([engine.core for engine in self.engines])
         self.dtls_timers: set[Transport] = set()
         self._timers_changed = trio.Event()
+        self._finished: deque[tuple[float, Transport]] = deque()  # with when to release them, in order
+        self._one_finished = trio.Event()
 
     @property
     def udp_port(self) -> int:
@@ -110,6 +113,7 @@ class Media:
                 for engine in self.engines:
                     await nursery.start(engine.run)
                 nursery.start_soon(self._watch_timers)
+                nursery.start_soon(self._release_finished)
                 task_status.started()
         finally:
             for engine in self.engines:
@@ -144,6 +148,21 @@ class Media:
                     due.append(when)
             with trio.move_on_after(min(due) - now if due else float("inf")):
                 await self._timers_changed.wait()
+
+    def release_later(self, transport: Transport) -> None:
+        """Its DTLS has its keys."""
+        self._finished.append((self.now() + self.settings.dtls_linger_s, transport))
+        self._one_finished.set()
+
+    async def _release_finished(self) -> None:
+        while True:
+            while self._finished and self._finished[0][0] <= self.now():
+                self._finished.popleft()[1].release_dtls()
+            if self._finished:
+                await trio.sleep(self._finished[0][0] - self.now())
+            else:
+                self._one_finished = trio.Event()
+                await self._one_finished.wait()
 
 
 def _listening(addresses: tuple[str, ...], sockets: MediaSockets) -> tuple[str, ...]:

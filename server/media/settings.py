@@ -23,5 +23,6 @@ class MediaSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_tcp_connections: int = 1024  # of each engine
     disconnected_s: float = 15.0  # without a valid ICE check
     failed_s: float = 30.0
+    dtls_linger_s: float = 30.0  # a finished handshake's last flight can be repeated for so long
     udp_offload: bool = True  # UDP_GRO and UDP_SEGMENT, where the kernel has them
     socket_buffer_bytes: int = 4 * 1024 * 1024  # asked for in both directions; the kernel may grant less

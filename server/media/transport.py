@@ -160,6 +160,7 @@ class Transport:
         if self._dtls is not None:
             self._dtls.close()
             self._send_dtls()
+            self._dtls.release()
         self.closed = True
         self.state = "closed"
         self._media.dtls_timers.discard(self)
@@ -191,6 +192,15 @@ class Transport:
         if self._dtls is not None:
             self._dtls.handle_timer(now)
             self._advance()
+
+    def release_dtls(self) -> None:
+        """The client has long had our last flight: see docs/decisions/0011."""
+        if self._dtls is not None:
+            self._dtls.release()
+
+    @property
+    def dtls_released(self) -> bool:
+        return self._dtls is not None and self._dtls.released
 
     def pipe_to(self, engine: Engine) -> int:
         """The transport on another engine that its producers' mirrors belong to there."""
@@ -240,6 +250,7 @@ class Transport:
                 self._keyed = True
                 pair = SrtpPair(Profile[keys.profile], keys.send_key, keys.recv_key)
                 self.core.set_srtp(self.handle, pair)
+                self._media.release_later(self)
             if self._dtls.state == "handshaking":
                 self._media.watch_dtls(self)
             else:

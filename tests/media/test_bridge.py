@@ -175,6 +175,29 @@ async def test_connects_both_ways(
         await wait_until(lambda: transport.state == "closed")  # close_notify: no failure
 
 
+async def test_media_goes_on_when_dtls_has_been_let_go(nursery: trio.Nursery, listener: Listener) -> None:
+    media = Media(MediaSettings(addresses=("127.0.0.1",), dtls_linger_s=0.0))
+    await nursery.start(media.run)
+    router = media.create_router(listener)
+    up, down = router.create_transport("send"), router.create_transport("recv")
+    a, b = RtcPeer(up.ice, up.fingerprint), RtcPeer(down.ice, down.fingerprint)
+    up.connect(a.dtls_parameters)
+    down.connect(b.dtls_parameters)
+    with trio.fail_after(10):
+        async with a, b:
+            await a.wait_connected()
+            await b.wait_connected()
+            await wait_until(lambda: up.dtls_released and down.dtls_released)
+            mic = up.produce(kind="audio", source="microphone", rtp=rtp_parameters("audio", "mic"))
+            hear = down.consume(mic, mid="0", paused=False)
+            for n in range(10):
+                await a.send_rtp(audio(n))
+            await b.wait_rtp_count(10)
+            assert {packet.ssrc for packet in b.rtp} == {hear.ssrc}
+            assert (up.state, down.state) == ("connected", "connected")
+    router.close()
+
+
 async def test_dtls_that_comes_before_the_answer_is_not_lost(media: Media, listener: Listener) -> None:
     transport = media.create_router(listener).create_transport("recv")
     peer = RtcPeer(transport.ice, transport.fingerprint)

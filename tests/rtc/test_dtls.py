@@ -237,6 +237,27 @@ def test_close_is_told_to_the_peer() -> None:
     assert server.dropped == 1
 
 
+def test_what_is_released_keeps_its_keys_and_says_no_more() -> None:
+    client, server = pair()
+    server.release()  # nothing to let go of before the keys are there
+    exchange(client, server)
+    assert_connected(client, server)
+    keys = server.srtp
+    server.release()
+    assert server.released
+    assert (server.state, server.srtp) == ("connected", keys)
+    client.close()
+    (notify,) = client.datagrams_to_send()
+    server.receive_untrusted(notify, 1.0)
+    assert (server.state, server.dropped) == ("connected", 1)
+    assert server.datagrams_to_send() == []
+    assert server.next_timeout(1.0) is None
+    server.handle_timer(1.0)
+    server.close()
+    assert server.state == "closed"
+    assert server.datagrams_to_send() == []
+
+
 def test_a_lost_last_flight_is_repeated_for_the_client() -> None:
     """The server is done, the client never heard its Finished and asks again."""
     client, server = pair()
