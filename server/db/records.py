@@ -114,6 +114,9 @@ class Records:
     async def participant_by_producer(self, producer_id: str) -> Row | None:
         return await self._read(queries.participant_by_producer, producer_id)
 
+    async def participant_by_transport(self, transport_id: str) -> Row | None:
+        return await self._read(queries.participant_by_transport, transport_id)
+
     async def recordings(
         self, *, room_id: str | None, status: Any, limit: int, after: Place | None
     ) -> list[Row]:

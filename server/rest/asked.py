@@ -73,6 +73,10 @@ class OfSfuRoom(Asked, frozen=True, kw_only=True):
     sfu_room_id: Plain
 
 
+class OfTransport(Asked, frozen=True, kw_only=True):
+    transport_id: Plain
+
+
 class OfProducer(Asked, frozen=True, kw_only=True):
     producer_id: Plain
 

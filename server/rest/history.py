@@ -106,6 +106,18 @@ async def participant_of_producer(desk: Desk, ask: Ask) -> shapes.ParticipantFou
     row = await desk.records.participant_by_producer(path.producer_id)
     if row is None:
         raise Problem("not_found", "Nobody sends this producer.", field="producerId")
+    return _found(row)
+
+
+async def participant_of_transport(desk: Desk, ask: Ask) -> shapes.ParticipantFound:
+    path: asked.OfTransport = ask.path
+    row = await desk.records.participant_by_transport(path.transport_id)
+    if row is None:
+        raise Problem("not_found", "Nobody sends by this transport.", field="transportId")
+    return _found(row)
+
+
+def _found(row: dict[str, Any]) -> shapes.ParticipantFound:
     one = participant_of(row, all_of_people=True)
     return shapes.ParticipantFound(**msgspec.structs.asdict(one), call_session_id=row["callSessionId"])
 

@@ -191,6 +191,16 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         "GET",
+        "/transports/{transportId}/participant",
+        history.participant_of_transport,
+        "Who sends by this transport",
+        "read-all",
+        shapes.ParticipantFound,
+        in_path=asked.OfTransport,
+        problems=("not_found", "database_away"),
+    ),
+    Operation(
+        "GET",
         "/recordings",
         history.list_recordings,
         "Recordings, latest first, in pages: of all calls, or of one room",

@@ -47,6 +47,7 @@ EXPECTED: dict[str, tuple[str, Any, list[int]]] = {
     "listRecordings": ("recordings", None, [Y, Y, Y, Y, F, F, F, Y, F]),
     "callOfSfuRoom": ("sfu-rooms/router-csfu/call", None, [Y, Y, F, F, F, F, F, F, F]),
     "participantOfProducer": ("producers/a-csfu-bob/participant", None, [Y, Y, F, F, F, F, F, F, F]),
+    "participantOfTransport": ("transports/s-csfu-cid/participant", None, [Y, Y, F, F, F, F, F, F, F]),
     "transitionStatistics": ("statistics/transitions", None, [Y, Y, F, F, F, F, F, F, F]),
     "callStatistics": ("statistics/calls", None, [Y, Y, Y, Y, F, F, F, Y, F]),
     "exportUser": ("users/ann/export", None, [Y, F, F, F, Y, Y, F, F, F]),

@@ -48,6 +48,7 @@ THERE = {
     "roomId": [rows.ROOM],
     "userId": ["ann", "bob"],
     "sfuRoomId": [f"router-{rows.SFU}"],
+    "transportId": [f"s-{rows.SFU}-bob"],
     "producerId": [f"a-{rows.SFU}-bob"],
 }
 
