@@ -28,6 +28,7 @@ from rtp_core.srtp import Profile
 
 _TARGET_KB = 200.0
 _CACHE_INDEX = 1024 * 32  # bytes of one camera's, there from the start
+_LINGER_S = 0.2  # after a handshake; 30 s by default, which would only make this longer
 _CALM_S = 1.0  # for what joins set off
 _MEDIA_S = 2.0
 
@@ -63,7 +64,8 @@ def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
         "large": [large] * (args.people // args.large),
     }
     people = sum(room.size for several in rooms.values() for room in several)
-    with running_server(people, sum(map(len, rooms.values())), args.set) as server, ExitStack() as stack:
+    settings = [f"media.dtls_linger_s={_LINGER_S}", *args.set]
+    with running_server(people, sum(map(len, rooms.values())), settings) as server, ExitStack() as stack:
         certificate = certificate_for(Profile.AEAD_AES_128_GCM)
         members: list[Member] = []
         held: dict[str, int] = {"start": private_bytes(server.pid)}
