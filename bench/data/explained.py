@@ -89,13 +89,16 @@ class Explained:
         self.statements: list[Statement] = []
 
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
-        return await self._run(self._connection.execute, query, args)
+        status: str = await self._run(self._connection.execute, query, args)
+        return status
 
     async def fetch(self, query: str, *args: Any) -> Sequence[Row]:
-        return await self._run(self._connection.fetch, query, args)
+        rows: Sequence[Row] = await self._run(self._connection.fetch, query, args)
+        return rows
 
     async def fetchrow(self, query: str, *args: Any) -> Row | None:
-        return await self._run(self._connection.fetchrow, query, args)
+        row: Row | None = await self._run(self._connection.fetchrow, query, args)
+        return row
 
     async def fetchval(self, query: str, *args: Any) -> Any:
         return await self._run(self._connection.fetchval, query, args)

@@ -281,6 +281,28 @@ _ALL = (
         keys=("what", "consumers", "fps"),
         figures=(_NS, Figure("times_tandem", "x Tandem"), *_POINTS),
     ),
+    Question(
+        "signaling_latency",
+        "does a join or a mute wait for the database?",
+        "signaling_latency",
+        quick=None,
+        full="--rounds 8",
+        quick_s=40,
+        full_s=55,
+        keys=("what", "database_ms"),
+        figures=(Figure("p50", "ms"), Figure("p99", "ms"), Figure("ratio", "x")),
+    ),
+    Question(
+        "data_access",
+        "what does each access pattern of the database cost?",
+        "data.access",
+        quick=None,
+        full="--calls 100000 --runs 60",
+        quick_s=60,
+        full_s=75,
+        keys=("pattern",),
+        figures=(Figure("server_p50_ms", "ms"), Figure("called_p50_ms", "ms")),
+    ),
 )  # fmt: skip
 
 QUESTIONS = {one.name: one for one in _ALL}

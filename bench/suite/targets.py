@@ -92,6 +92,11 @@ def blocked_against_free(run: Run) -> float | None:
     return worst(ratios)
 
 
+def pattern_against_target(run: Run) -> float | None:
+    """The worst median on PostgreSQL's side over what is asked of that access pattern."""
+    return worst(row["server_p50_ms"] / row["target"] for row in run.rows("data_access") if row.get("target"))
+
+
 _SINGLES = {"what": "tandem", "consumers": 10, "packets": 1, "load": 0.3}
 _FIFTY = {"what": "tandem", "consumers": 50, "packets": 8}
 
@@ -130,4 +135,9 @@ TARGETS = (
         most("memory", "kb", what="participant with media"),
     ),
     Target("a packet's cost as consumers and rooms grow", "≤ 1.15 x", 1.15, "x", most("flatness", "growth")),
+    Target(
+        "join and mute: p99 with the database at 500 ms against 1 ms", "≤ 1.1 x", 1.1, "x",
+        most("signaling_latency", "ratio"),
+    ),
+    Target("the database's patterns: the slowest against its target", "≤ 1 x", 1, "x", pattern_against_target),
 )  # fmt: skip
