@@ -3,6 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from server.errors import ClientError
 from server.session.captions import BURST, KEPT, captions_of
@@ -150,6 +152,18 @@ def test_times_are_as_the_client_says_as_far_as_they_can_be(
     say(world, "ann", "word", is_final=True, started_at=ms(start), ended_at=ms(end))
     [row] = world.rows.captions
     assert (row.started_at - world.now, row.ended_at - world.now) == expected
+
+
+@given(st.none() | st.integers(0, 2**53), st.none() | st.integers(0, 2**53), st.floats(0, 5000))
+def test_no_clock_of_a_client_puts_a_caption_out_of_the_call(
+    start: int | None, end: int | None, later: float
+) -> None:
+    world = call("store")
+    joined = world.now
+    world.advance(later)
+    say(world, "ann", "word", is_final=True, started_at=start, ended_at=end)
+    [row] = world.rows.captions
+    assert joined <= row.started_at <= row.ended_at <= world.now
 
 
 def test_a_blank_caption_is_refused() -> None:
