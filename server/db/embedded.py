@@ -39,6 +39,7 @@ START_TIMEOUT = 60.0  # seconds; recovery after a crash may have much to replay
 STOP_TIMEOUT = 3.0  # seconds for a fast shutdown; then SIGQUIT, which loses nothing but start-up time
 ELSEWHERE = Path("/var/lib/tandem")  # for clusters whose user cannot enter the data directory
 LOG_BYTES = 8 << 20
+_STILL_IN_USE = "pre-existing shared memory block"
 SOCKET_PATH_MAX = 107  # sun_path of Linux, less the final NUL
 
 # Runs as a small process of its own between the server and PostgreSQL: gives up root, asks for SIGINT at the
@@ -107,23 +108,34 @@ class EmbeddedPostgres:
         """
         account = unprivileged_account()
         self._choose_home(account)
-        binaries = for_account(find_binaries(self._wanted, self.cluster), account, self._home / "binaries")
+        # In a thread: PostgreSQL may die while calls go on, and programs are run and copied here.
+        binaries = await trio.to_thread.run_sync(self._programs, account)
         if account is not None:
             os.chown(self._home, account.uid, account.gid)
         await self._end_predecessor()
         if not (self.cluster / "PG_VERSION").exists():
             await trio.to_thread.run_sync(self._initdb, binaries, account)
         self._make_socket_dir(account)
-        self._spawn(binaries, account)
         with trio.move_on_after(START_TIMEOUT):
-            while not self._ready():
-                if not self.alive():
-                    raise EmbeddedError(
-                        f"PostgreSQL did not start; its log {self._log} ends:\n{self._log_tail()}"
-                    )
-                await trio.sleep(0.005)
+            while not await self._started(binaries, account):  # noqa: ASYNC110 - not our child
+                await trio.sleep(0.1)
             return
         raise EmbeddedError(f"PostgreSQL takes no connections after {START_TIMEOUT:.0f} s; see {self._log}")
+
+    def _programs(self, account: Account | None) -> Binaries:
+        return for_account(find_binaries(self._wanted, self.cluster), account, self._home / "binaries")
+
+    async def _started(self, binaries: Binaries, account: Account | None) -> bool:
+        """Whether it takes connections. False: children of one that was killed are still on their way out."""
+        self._spawn(binaries, account)
+        while not self._ready():
+            if not self.alive():
+                tail = self._log_tail()
+                if _STILL_IN_USE in tail:
+                    return False
+                raise EmbeddedError(f"PostgreSQL did not start; its log {self._log} ends:\n{tail}")
+            await trio.sleep(0.005)
+        return True
 
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -216,3 +217,30 @@ def test_binaries_are_copied_where_their_user_can_read(tmp_path: Path) -> None:
     assert (copied.path / "postgres").read_text() == (source / "postgres").read_text()
     assert for_account(Binaries(source, 18), account, tmp_path / "copies") == copied
     assert for_account(Binaries(source, 18), None, tmp_path / "copies").path == source
+
+
+async def test_a_killed_one_is_waited_for_until_its_children_are_gone(data_dir: Path) -> None:
+    """They hold the shared memory for a moment, on a busy machine for a long one."""
+    postgres = EmbeddedPostgres(data_dir)
+    await postgres.start()
+    command = ["psql", "-XAtq", postgres.dsn]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: ASYNC220
+    assert child.stdin is not None
+    assert child.stdout is not None
+    child.stdin.write(b"SELECT pg_backend_pid();\n")
+    child.stdin.flush()
+    backend = int(child.stdout.readline())
+    os.kill(backend, signal.SIGSTOP)
+    try:
+        await kill(postgres)
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(postgres.start)
+                while "pre-existing shared memory block" not in postgres._log_tail():  # noqa: ASYNC110
+                    await trio.sleep(0.02)
+                os.kill(backend, signal.SIGCONT)
+        assert psql(postgres.dsn, "SELECT 1") == "1"
+    finally:
+        child.kill()
+        child.communicate()
+        await postgres.stop()

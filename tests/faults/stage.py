@@ -33,7 +33,7 @@ from tests.harness.postgres import TestCluster, psql
 from tests.harness.server_process import ServerProcess
 
 IN_TRANSACTION = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'"
-STALL_S = 0.5  # longer is no call; beyond what this process itself was late
+STALL_S = 0.5  # longer is no call; on a machine that has nothing else to do
 GROWTH_BYTES = 40 << 20  # of the server's memory over a case
 SETTINGS = (
     "call.linger_s=0.05", "call.back_to_p2p_delay_s=30", "call.empty_grace_s=20",
@@ -244,7 +244,7 @@ class Stage:
     async def caught_up(self) -> None:
         """All changes so far are in the database; none was lost or set aside."""
         target = _taken(await trio.to_thread.run_sync(self.metrics))
-        with trio.move_on_after(40):
+        with trio.move_on_after(80):
             while True:
                 figures = await trio.to_thread.run_sync(self.metrics)
                 amiss = figures["tandem_recorder_lost"] + figures["tandem_recorder_dead_lettered"]
@@ -270,11 +270,12 @@ class Stage:
                 assert not lost, f"media was lost: {lost}"
         clock = self.notes.clock
         if not self._killed:
-            allowed = STALL_S + 3 * self._late
+            crowd = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))  # who else wants the processors
+            allowed = STALL_S * crowd + 3 * self._late
             answer, delay = clock.worst(clock.answers, self._began), clock.worst(clock.delays, self._began)
             assert answer < allowed, f"an answer took {answer:.3f} s"
             assert delay < allowed, f"media was {delay:.3f} s under way"
-            assert statistics.median(seconds for _, seconds in clock.answers) < 0.1 + self._late
+            assert statistics.median(seconds for _, seconds in clock.answers) < 0.1 * crowd + self._late
 
     def _check_server(self) -> None:
         if not self._killed:
