@@ -108,6 +108,8 @@ def show(row: dict[str, Any]) -> None:
     line = f"{row['what']:>7} {'GSO' if row['gso'] else '   '}  1 to {row['consumers']:<4} {row['load']:>10}"
     line += f"  {row['us']:6.2f} µs a packet  {row['rate'] / 1000:6.0f} k/s  {row['busy']:4.0%} busy"
     line += f"  {row['per_message']:4.1f} a message  {row['ratio']:5.2f} x the limit"
+    if "engine_us" in row:
+        line += f"  media thread {row['engine_us']:.2f} µs"
     if "target" in row:
         line += f"  (target {row['target']}{'' if row['met'] else ': missed'})"
     print(line if not row["faults"] else f"{line}  NOT CLEAN: {row['faults']}", flush=True)
