@@ -16,7 +16,6 @@ import trio
 
 from server.db import pool, recorder, spool, writes
 from server.db.connection import Connection
-from server.db.errors import DatabaseUnavailable
 from server.db.pool import Database
 from server.db.recorder import BATCH, Recorder
 from server.db.spool import Spool, read_segment, segments
@@ -147,21 +146,6 @@ def leaves_transactions_open(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(pool, "_when_we_are_gone", lambda silence: {})
 
 
-def takes_no_answer_for_a_failure(patch: pytest.MonkeyPatch) -> None:
-    """A cut connection counts as refused, so the batch is tried change by change and then set aside."""
-    run = Database.run
-
-    async def sure(self: Database, unit: Any, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return await run(self, unit, *args, **kwargs)
-        except DatabaseUnavailable as error:
-            if unit is recorder.apply_batch:
-                raise RuntimeError("surely refused") from error
-            raise
-
-    patch.setattr(Database, "run", sure)
-
-
 BETWEEN: tuple[Plant, ...] = (  # found by the cases of `lives`
     doubles_after_an_unknown_commit,
     marks_in_another_transaction,
@@ -173,7 +157,6 @@ BETWEEN: tuple[Plant, ...] = (  # found by the cases of `lives`
     writes_the_newest_life_first,
     removes_the_spool_before_it_is_written,
     leaves_transactions_open,
-    takes_no_answer_for_a_failure,
 )
 POWER: tuple[Plant, ...] = (  # found by `test_power_failures`
     never_flushes,

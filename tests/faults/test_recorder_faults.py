@@ -18,7 +18,7 @@ from tests.harness.database_proxy import DatabaseProxy
 from tests.harness.postgres import TestCluster
 
 
-@pytest.mark.parametrize("seed", seeds(short=10, share=0.5))
+@pytest.mark.parametrize("seed", seeds(short=8, share=0.5))
 async def test_every_change_once_and_in_order(
     cluster: TestCluster, proxy: DatabaseProxy, tmp_path: Path, seed: int
 ) -> None:
