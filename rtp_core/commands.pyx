@@ -1,7 +1,7 @@
 """Making, linking and removing objects. A command for something that has gone is harmless and ignored."""
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
 from rtp_core.atomic cimport peek32
@@ -14,7 +14,7 @@ from rtp_core.forward cimport bind_ssrc, unbind_producer
 from rtp_core.ice cimport ice_register, ice_restart, ice_unregister
 from rtp_core.keyframe cimport keyframe_init
 from rtp_core.levels cimport level_init, speaker_init
-from rtp_core.nack cimport NackTracker, nack_init
+from rtp_core.nack cimport nack_free, nack_init
 from rtp_core.objects cimport (
     DIRTY_REMOVED, KIND_CONSUMER, KIND_PRODUCER, KIND_RELAY, KIND_ROUTER, KIND_TRANSPORT, MAX_ENGINES, NO_PAYLOAD,
     Consumer, Core, Head, Producer, Relay, Router, Transport, kind_of, mark, random64, slab_at, slab_get, wake_at,
@@ -140,16 +140,11 @@ cdef void add_producer(Core* core, int64_t now, const Command* command) noexcept
     for i in range(1, EXT_KINDS):
         if wanted.ext_ids[i]:
             ext_map_set(&transport.ext_in, i, wanted.ext_ids[i])
-    producer.nack = <NackTracker*>calloc(1, sizeof(NackTracker))
-    if producer.nack == NULL or (
-        producer.is_video and not cache_init(&producer.cache, CACHE_SLOTS, CACHE_BYTES, CACHE_AGE_US)
-    ):
+    if producer.is_video and not cache_init(&producer.cache, CACHE_SLOTS, CACHE_BYTES, CACHE_AGE_US):
         core.counters.no_memory += 1
-        free(producer.nack)
-        producer.nack = NULL
         vanish(core, &producer.head)
         return
-    nack_init(producer.nack)
+    nack_init(&producer.nack)
     reception_init(&producer.reception, producer.clock_rate)
     keyframe_init(&producer.keyframe)
     if wanted.origin:
@@ -303,8 +298,7 @@ cdef void remove_producer(Core* core, Producer* producer) noexcept nogil:
     while producer.consumers != NULL:  # they stay, silent, until they are removed themselves
         unlink_from_producer(producer.consumers)
     unbind_producer(producer.transport, producer)
-    free(producer.nack)
-    producer.nack = NULL
+    nack_free(&producer.nack)
     cache_free(&producer.cache)
     producer.cache.slots = NULL
     vanish(core, &producer.head)

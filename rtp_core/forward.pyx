@@ -112,8 +112,7 @@ cdef void replace_source(Core* core, Producer* producer, int64_t now, uint32_t s
     producer.switched_us = now
     unbind_ssrc(producer.transport, producer.former_ssrc)
     srtp_forget_in(producer.transport.srtp, producer.former_ssrc)
-    if producer.nack != NULL:
-        nack_init(producer.nack)
+    nack_init(&producer.nack)
     reception_init(&producer.reception, producer.clock_rate)
     producer.sr_known = 0
     producer.keyframe.waiting = False
@@ -259,7 +258,7 @@ cdef void restart_consumers(Producer* producer) noexcept nogil:
 
 cdef void media(Core* core, Producer* producer, const Payload* payload, int64_t now, const uint8_t* packet, int size,
                 const RtpHeader* header, const ExtView* view, bint repaired) noexcept nogil:
-    cdef int verdict = nack_packet(producer.nack, header.sequence, now)
+    cdef int verdict = nack_packet(&producer.nack, header.sequence, now)
     cdef int flags = 0
     if verdict == NACK_DUPLICATE or verdict == NACK_STRAY:
         if not repaired:  # a sender probes for bandwidth by repeating by RTX what has arrived: nothing is lost
@@ -275,16 +274,16 @@ cdef void media(Core* core, Producer* producer, const Payload* payload, int64_t 
     elif verdict == NACK_OVERFLOW:
         request_keyframe(core, producer, now, False)
     if payload.nack:
-        wake_at(core, producer.transport, nack_deadline(producer.nack))
+        wake_at(core, producer.transport, nack_deadline(&producer.nack))
     if not producer.started:
         producer.started = 1
         mark(core, &producer.head, DIRTY_STARTED)
     if producer.is_video and header.payload_len:
         flags = frame_flags(payload.codec, packet + header.header_len, <uint32_t>header.payload_len)
         if flags & FRAME_KEY:
-            nack_forget_before(producer.nack, header.sequence)
+            nack_forget_before(&producer.nack, header.sequence)
     forward_media(core, producer, payload, now, packet, size, header, view,
-                  nack_extended(producer.nack, header.sequence), flags)
+                  nack_extended(&producer.nack, header.sequence), flags)
 
 
 cdef void forward_media(Core* core, Producer* producer, const Payload* payload, int64_t now, const uint8_t* packet,

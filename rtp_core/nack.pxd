@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef enum:
     NACK_MAX = 512  # outstanding sequence numbers
+    NACK_FIRST = 16  # of which a stream that misses something gets room at first; times a power of two NACK_MAX
     NACK_WINDOW = 2048  # sequence numbers whose arrival is remembered; a power of two
 
 cdef enum:  # verdicts of `nack_packet`
@@ -23,6 +24,7 @@ ctypedef struct NackItem:
     uint8_t tries
 
 ctypedef struct NackTracker:
+    # Begins as zeroed memory, which `nack_init` and `nack_free` take.
     # settings; `nack_init` fills in the defaults
     int64_t reorder_us  # wait before the first request
     int64_t max_age_us
@@ -34,14 +36,16 @@ ctypedef struct NackTracker:
     bint stray_known
     uint32_t count
     int64_t next_due  # µs; INT64_MAX: none
-    NackItem items[NACK_MAX]  # ascending by seq
+    NackItem* items  # ascending by seq; NULL until something is missing: most streams never miss much
+    uint32_t room  # of `items`
     uint64_t seen[32]  # NACK_WINDOW / 64 words (spelt out: Cython would emit // into C)
     # counters
     uint64_t requested  # sequence numbers put into requests, repeats included
     uint64_t recovered
     uint64_t abandoned
 
-cdef void nack_init(NackTracker* tracker) noexcept nogil
+cdef void nack_init(NackTracker* tracker) noexcept nogil  # also begins anew
+cdef void nack_free(NackTracker* tracker) noexcept nogil  # what it points to; harmless a second time
 # `seq` of a packet that arrived, be it original or restored from RTX.
 cdef int nack_packet(NackTracker* tracker, uint16_t seq, int64_t now) noexcept nogil
 # Sequence numbers to ask for now, ascending, into `out` (at most `capacity`; the rest stays due).

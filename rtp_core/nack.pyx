@@ -5,6 +5,7 @@ and a recovered one is found by halving. `seen` remembers which of the last NACK
 """
 
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, realloc
 from libc.string cimport memmove, memset
 
 from rtp_core.rtp cimport seq_extend
@@ -20,11 +21,40 @@ cdef enum:
 
 
 cdef void nack_init(NackTracker* tracker) noexcept nogil:
+    cdef NackItem* items = tracker.items
+    cdef uint32_t room = tracker.room
     memset(tracker, 0, sizeof(NackTracker))
+    tracker.items = items
+    tracker.room = room
     tracker.reorder_us = REORDER_US
     tracker.max_age_us = MAX_AGE_US
     tracker.max_tries = MAX_TRIES
     tracker.next_due = INT64_MAX
+
+
+cdef void nack_free(NackTracker* tracker) noexcept nogil:
+    free(tracker.items)
+    tracker.items = NULL
+    tracker.room = 0
+    tracker.count = 0
+
+
+cdef bint _has_room(NackTracker* tracker, int64_t count) noexcept nogil:
+    """Makes room for so many items. False: more than NACK_MAX, or no memory."""
+    cdef uint32_t room = max(tracker.room, <uint32_t>NACK_FIRST)
+    cdef NackItem* items
+    if count <= tracker.room:
+        return True
+    if count > NACK_MAX:
+        return False
+    while room < count:
+        room *= 2
+    items = <NackItem*>realloc(tracker.items, room * sizeof(NackItem))
+    if items == NULL:
+        return False
+    tracker.items = items
+    tracker.room = room
+    return True
 
 
 cdef inline bint _was_seen(const NackTracker* tracker, int64_t seq) noexcept nogil:
@@ -91,7 +121,7 @@ cdef int _behind(NackTracker* tracker, int64_t index) noexcept nogil:
 cdef int _ahead(NackTracker* tracker, int64_t index, int64_t now) noexcept nogil:
     cdef int64_t missing = tracker.highest + 1
     cdef bint gap = index > missing
-    cdef bint overflow = tracker.count + (index - missing) > NACK_MAX
+    cdef bint overflow = not _has_room(tracker, tracker.count + (index - missing))
     cdef NackItem* item
     if overflow:
         tracker.abandoned += index - missing
@@ -200,6 +230,9 @@ cdef class GapTracker:
 
     def __cinit__(self):
         nack_init(&self.tracker)
+
+    def __dealloc__(self):
+        nack_free(&self.tracker)
 
     def packet(self, seq: int, now: int) -> str:
         return VERDICTS[nack_packet(&self.tracker, seq, now)]

@@ -215,7 +215,7 @@ cdef struct Producer:
     int64_t switched_us
     uint8_t last_payload  # index of the payload last seen
     Reception reception
-    NackTracker* nack
+    NackTracker nack
     PacketCache cache  # video; slots NULL otherwise
     KeyframeThrottle keyframe
     uint8_t fir_seq

@@ -7,6 +7,7 @@ from libc.string cimport memset
 from rtp_core.atomic cimport fetch_or32
 from rtp_core.cache cimport cache_free
 from rtp_core.deadlines cimport deadlines_free, deadlines_init
+from rtp_core.nack cimport nack_free
 from rtp_core.outbox cimport outbox_free, outbox_init
 from rtp_core.overload cimport overload_init
 from rtp_core.ring cimport bell_ring, ring_claim, ring_free, ring_init, ring_publish
@@ -139,7 +140,7 @@ cdef void core_free(Core* core) noexcept nogil:
         for i in range(core.producers.chunk_count * CHUNK):
             producer = <Producer*>slab_at(&core.producers, i)
             if producer != NULL:
-                free(producer.nack)
+                nack_free(&producer.nack)
                 cache_free(&producer.cache)
     slab_free(&core.routers)
     slab_free(&core.transports)

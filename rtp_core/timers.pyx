@@ -25,9 +25,9 @@ cdef inline int64_t not_before(int64_t when, int64_t least) noexcept nogil:
 
 cdef void run_producer(Core* core, Transport* transport, Producer* producer, int64_t now) noexcept nogil:
     if producer.payloads[producer.last_payload].nack:
-        if nack_deadline(producer.nack) <= now:
+        if nack_deadline(&producer.nack) <= now:
             send_nacks(core, producer, now)
-        wake_at(core, transport, not_before(nack_deadline(producer.nack), now + GRAIN_US))
+        wake_at(core, transport, not_before(nack_deadline(&producer.nack), now + GRAIN_US))
     if producer.is_video:
         if keyframe_deadline(&producer.keyframe) <= now and keyframe_due(&producer.keyframe, now):
             send_keyframe_request(core, producer)

@@ -4,6 +4,7 @@ from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t
 
 cdef enum:
     TWCC_WINDOW = 2048  # sequence numbers remembered; a power of two
+    TWCC_MISSING = 0xFFFFFFFF
     TWCC_MAX_STATUS = 16384  # of one feedback packet we are willing to walk
     TWCC_MIN_PACKET = 32  # bytes; `twcc_build` makes progress with any capacity from here up
 
@@ -19,7 +20,7 @@ ctypedef struct TwccLog:
     uint8_t feedback_count
     int64_t next_seq  # first sequence number (extended) that no feedback covers yet
     int64_t highest  # extended
-    int64_t arrived[TWCC_WINDOW]  # µs by seq modulo window, -1: not received
+    uint32_t arrived[TWCC_WINDOW]  # ticks of 250 µs modulo 2^32, by seq modulo window; TWCC_MISSING: not received
 
 ctypedef struct TwccParser:
     uint16_t base_seq

@@ -1,7 +1,8 @@
 """Transport-wide feedback: the receiver's log, the packets made of it, and the way back.
 
 Times are kept in ticks of 250 µs: a packet's reference time is a multiple of 256 ticks (64 ms), and each delta is
-the difference of two exact ticks, so rounding never adds up.
+the difference of two exact ticks, so rounding never adds up. The reference's 24 bits wrap at 2^32 ticks, so 32 bits
+hold all that a packet can tell.
 """
 
 from libc.stdint cimport INT16_MAX, INT16_MIN, UINT32_MAX, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t
@@ -32,7 +33,12 @@ cdef void twcc_init(TwccLog* log) noexcept nogil:
 cdef void _forget(TwccLog* log) noexcept nogil:
     cdef uint32_t i
     for i in range(TWCC_WINDOW):
-        log.arrived[i] = -1
+        log.arrived[i] = TWCC_MISSING
+
+
+cdef inline uint32_t _ticks(int64_t us) noexcept nogil:
+    cdef uint32_t ticks = <uint32_t>(us // TICK_US)
+    return ticks if ticks != TWCC_MISSING else ticks - 1  # once in twelve days
 
 
 cdef int twcc_arrived(TwccLog* log, uint16_t seq, int64_t now) noexcept nogil:
@@ -44,15 +50,15 @@ cdef int twcc_arrived(TwccLog* log, uint16_t seq, int64_t now) noexcept nogil:
         _forget(log)
         log.highest = seq
         log.next_seq = seq
-        log.arrived[seq & WINDOW_MASK] = now
+        log.arrived[seq & WINDOW_MASK] = _ticks(now)
         return TWCC_NEW
     index = seq_extend(log.highest, seq)
     if index <= log.highest - TWCC_WINDOW:
         return TWCC_OLD
     if index <= log.highest:
-        if log.arrived[index & WINDOW_MASK] >= 0:
+        if log.arrived[index & WINDOW_MASK] != TWCC_MISSING:
             return TWCC_DUPLICATE
-        log.arrived[index & WINDOW_MASK] = now
+        log.arrived[index & WINDOW_MASK] = _ticks(now)
         if index < log.next_seq:
             log.next_seq = index
         return TWCC_LATE
@@ -60,13 +66,13 @@ cdef int twcc_arrived(TwccLog* log, uint16_t seq, int64_t now) noexcept nogil:
         _forget(log)
         log.highest = index
         log.next_seq = index
-        log.arrived[index & WINDOW_MASK] = now
+        log.arrived[index & WINDOW_MASK] = _ticks(now)
         return TWCC_JUMP
     missing = log.highest + 1
     while missing < index:
-        log.arrived[missing & WINDOW_MASK] = -1
+        log.arrived[missing & WINDOW_MASK] = TWCC_MISSING
         missing += 1
-    log.arrived[index & WINDOW_MASK] = now
+    log.arrived[index & WINDOW_MASK] = _ticks(now)
     log.highest = index
     if log.next_seq <= index - TWCC_WINDOW:  # nobody asked for feedback for a long time
         log.next_seq = index - TWCC_WINDOW + 1
@@ -77,23 +83,19 @@ cdef bint twcc_pending(const TwccLog* log) noexcept nogil:
     return log.started and log.next_seq <= log.highest
 
 
-cdef inline int64_t _ticks(int64_t us) noexcept nogil:
-    return us // TICK_US
-
-
 # --- making a packet ------------------------------------------------------------------------------------
 
-cdef uint32_t _select(const TwccLog* log, uint32_t capacity, uint8_t* symbols, int64_t* base_ticks) noexcept nogil:
+cdef uint32_t _select(const TwccLog* log, uint32_t capacity, uint8_t* symbols, uint32_t* base_ticks) noexcept nogil:
     """Choose the statuses of the next packet: how many fit, and the symbol of each.
 
     Room is reckoned with seven statuses per chunk, which `_write_chunks` never exceeds, and one chunk for
     the missing ones at the start.
     """
     cdef int64_t index = log.next_seq
-    cdef int64_t previous = -1
-    cdef int64_t ticks
-    cdef int64_t delta
-    cdef int64_t arrived
+    cdef bint begun = False
+    cdef uint32_t previous = 0
+    cdef uint32_t arrived
+    cdef int32_t delta
     cdef uint32_t count = 0
     cdef uint32_t upto = 0  # the last received one, included
     cdef uint32_t lead = 0
@@ -101,19 +103,19 @@ cdef uint32_t _select(const TwccLog* log, uint32_t capacity, uint8_t* symbols, i
     cdef uint32_t size
     while index <= log.highest:
         arrived = log.arrived[index & WINDOW_MASK]
-        if arrived < 0:
+        if arrived == TWCC_MISSING:
             symbols[count] = NOT_RECEIVED
-            if previous < 0:
+            if not begun:
                 lead += 1
         else:
-            ticks = _ticks(arrived)
-            if previous < 0:
-                base_ticks[0] = ticks // TICKS_PER_REFERENCE * TICKS_PER_REFERENCE
+            if not begun:
+                begun = True
+                base_ticks[0] = arrived // TICKS_PER_REFERENCE * TICKS_PER_REFERENCE
                 previous = base_ticks[0]
-            delta = ticks - previous
+            delta = <int32_t>(arrived - previous)
             if delta < INT16_MIN or delta > INT16_MAX:
                 break  # section 3.1.5: too far apart for one packet
-            previous = ticks
+            previous = arrived
             symbols[count] = SMALL_DELTA if 0 <= delta <= 255 else LARGE_DELTA
             delta_bytes += 1 if symbols[count] == SMALL_DELTA else 2
             size = FIXED_LEN + 2 * (1 + (count + 1 - lead + 6) // 7) + delta_bytes
@@ -173,8 +175,8 @@ cdef uint32_t twcc_build(TwccLog* log, uint32_t sender_ssrc, uint32_t media_ssrc
                          uint8_t* out, uint32_t capacity) noexcept nogil:
     """Padded with zeros and without the P bit, as the draft draws it: it may stand anywhere in a compound."""
     cdef uint8_t symbols[TWCC_WINDOW]
-    cdef int64_t previous = 0
-    cdef int64_t ticks
+    cdef uint32_t previous = 0
+    cdef uint32_t arrived
     cdef uint32_t count
     cdef uint32_t i
     cdef uint32_t size
@@ -189,20 +191,20 @@ cdef uint32_t twcc_build(TwccLog* log, uint32_t sender_ssrc, uint32_t media_ssrc
     store32(out + 8, media_ssrc)
     store16(out + 12, <uint16_t>log.next_seq)
     store16(out + 14, <uint16_t>count)
-    store24(out + 16, <uint32_t>(previous // TICKS_PER_REFERENCE) & 0xFFFFFF)
+    store24(out + 16, previous // TICKS_PER_REFERENCE)
     out[19] = log.feedback_count
     at = _write_chunks(out + FIXED_LEN, symbols, count)
     for i in range(count):
         if symbols[i] == NOT_RECEIVED:
             continue
-        ticks = _ticks(log.arrived[(log.next_seq + i) & WINDOW_MASK])
+        arrived = log.arrived[(log.next_seq + i) & WINDOW_MASK]
         if symbols[i] == SMALL_DELTA:
-            at[0] = <uint8_t>(ticks - previous)
+            at[0] = <uint8_t>(arrived - previous)
             at += 1
         else:
-            store16(at, <uint16_t>(ticks - previous))
+            store16(at, <uint16_t>(arrived - previous))
             at += 2
-        previous = ticks
+        previous = arrived
     size = <uint32_t>(at - out)
     while size % 4:
         out[size] = 0

@@ -69,7 +69,7 @@ cdef void send_nacks(Core* core, Producer* producer, int64_t now) noexcept nogil
     cdef Transport* transport = producer.transport
     if not producer.payloads[producer.last_payload].nack:
         return
-    count = nack_due(producer.nack, now, transport.rtt_us, seqs, MAX_NACKS)
+    count = nack_due(&producer.nack, now, transport.rtt_us, seqs, MAX_NACKS)
     if count == 0:
         return
     size = rtcp_write_nack(out, FEEDBACK_SIZE, transport.own_ssrc, producer.ssrc, seqs, count, &used)

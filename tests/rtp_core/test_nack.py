@@ -181,3 +181,15 @@ def test_against_sets(start: int, steps: list[tuple[int, int]]) -> None:
                 missing[n] = (missed, now + 20 * MS, tries + 1)
         assert tracker.due(now, 20 * MS) == due
         assert tracker.missing == sorted(missing)
+
+
+@pytest.mark.parametrize("lost", [15, 16, 17, 33, 256, 257, 511, 512])
+def test_room_grows_with_what_is_missing(lost: int) -> None:
+    tracker = GapTracker()
+    tracker.packet(0, 0)
+    tracker.packet(2, 0)  # the first of them is missing longer than the others
+    tracker.packet(lost + 2, 5000)
+    assert tracker.missing == [1, *range(3, lost + 2)]
+    assert tracker.due(10_000) == [1]
+    assert tracker.due(15_000) == list(range(3, lost + 2))
+    assert tracker.packet(lost + 4, 16_000) == ("gap" if lost < 512 else "overflow")

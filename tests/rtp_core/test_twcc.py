@@ -228,3 +228,15 @@ def test_any_bytes(data: bytes) -> None:
     feedback = read_feedback(data)
     if feedback is not None:
         assert len(feedback[3]) == int.from_bytes(data[2:4])
+
+
+@pytest.mark.parametrize("turn", [2**32, 2**33])
+def test_clock_beyond_32_bits_of_ticks(turn: int) -> None:
+    """The reference wraps there, which the reader of the draft expects: intervals go on."""
+    start = (turn - 3) * 250
+    log = log_of([(seq, start + seq * 250) for seq in range(6)])
+    ((_, reference, _, statuses),) = drain(log)
+    assert reference == -1  # 24 bits of 64 ms, signed: the last one before it begins at 0 again
+    assert [status[1] for status in statuses] == [True] * 6
+    # One tick stands for "missing"; what comes in it is told 250 µs early.
+    assert [status[2] for status in statuses[1:]] == [250, 0, 500, 250, 250]
