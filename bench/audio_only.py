@@ -9,30 +9,23 @@ other kind of packet is as dear.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from typing import Any
 
-from bench.load import namespace
+from bench import program
 from bench.load.paced import measure
 from bench.load.plan import audio
 from bench.load.rooms import Room
-from bench.native.build import build
-from bench.report import describe, write
+from bench.report import write
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = program.parser(__doc__)
     parser.add_argument("--rooms", default="1,20", help="at a time")
     parser.add_argument("--people", default="3,12", help="of each room")
     parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="of the server")
-    parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
-    build()
-    namespace.enter()
-    namespace.prepare()
-    describe()
+    program.begin()
     rows: list[dict[str, Any]] = []
     for people in [int(one) for one in args.people.split(",")]:
         for count in [int(one) for one in args.rooms.split(",")]:

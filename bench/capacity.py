@@ -17,10 +17,10 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any
 
+from bench import program
 from bench.load import namespace
 from bench.load.fan import fan_stage
-from bench.native.build import build
-from bench.report import describe, write
+from bench.report import write
 
 PAYLOAD = 1200
 _TARGET = 1_000_000  # forwarded packets a second, 1 to 200
@@ -32,21 +32,16 @@ Step = Callable[[float], tuple[dict[str, float], int, int]]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = program.parser(__doc__)
     parser.add_argument("--consumers", default="50,200")
     parser.add_argument("--packets", type=int, default=8, help="of a frame")
     parser.add_argument("--start", type=float, default=0.3, help="million forwarded packets a second")
     parser.add_argument("--step", type=float, default=1.15, help="how much faster each step is")
     parser.add_argument("--seconds", type=float, default=0.7, help="of each step")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="of the server")
-    parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
     if args.step <= 1.01 or args.start <= 0:
         parser.error("a step above 1.01 and a start above 0")
-    build()
-    namespace.enter()
-    namespace.prepare()
-    describe()
+    program.begin()
     rows: list[dict[str, Any]] = []
     for count in [int(one) for one in args.consumers.split(",")]:
         rows.append(climb("bare", args, count, bare_step(args, count)))

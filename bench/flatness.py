@@ -19,13 +19,12 @@ import argparse
 import sys
 from typing import Any
 
-from bench.load import namespace
+from bench import program
 from bench.load.fan import fan_stage
 from bench.load.paced import measure
 from bench.load.plan import Media, audio, video
 from bench.load.rooms import Room
-from bench.native.build import build
-from bench.report import describe, faults, write
+from bench.report import faults, write
 
 _TARGET = 1.15
 _FAN = 50
@@ -36,20 +35,15 @@ _BUSY_BYTES = 200
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = program.parser(__doc__)
     parser.add_argument(
         "--consumers", default="10,50,200", help="1000 takes minutes to join; 'none': not asked"
     )
     parser.add_argument("--idle", default="0,100", help="people in silent rooms of two, or 'none'")
     parser.add_argument("--busy", default="1,8,64", help="rooms that share one rate, or 'none'")
     parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="of the server")
-    parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
-    build()
-    namespace.enter()
-    namespace.prepare()
-    describe()
+    program.begin()
     rows = [*consumers(args), *idle(args), *busy(args)]
     write(args.json, "flatness", rows)
     return 0 if not any(row["faults"] for row in rows) else 1

@@ -24,11 +24,10 @@ from typing import Any
 
 import trio
 
-from bench.load import namespace
+from bench import program
 from bench.load.cpu import spent, thread_times
 from bench.load.joiner import Joiner
-from bench.native.build import build
-from bench.report import describe, faults, write
+from bench.report import faults, write
 from server.rtc.certificate import Certificate
 
 _CALL = {"packets": 4, "payload": 1200, "fps": 60}  # video of 2.3 Mbit/s to each
@@ -37,20 +36,13 @@ _PROBE_S = 0.05
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = program.parser(__doc__)
     parser.add_argument("--attacks", help="of the table, by their names; all by default")
     parser.add_argument("--rate", type=float, default=100_000.0, help="packets a second of the slower runs")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each run")
     parser.add_argument("--only-rate", action="store_true", help="leave out what comes as fast as can be")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the server"
-    )
-    parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
-    build()
-    namespace.enter()
-    namespace.prepare()
-    describe()
+    program.begin()
     rows: list[dict[str, Any]] = []
     trio.run(measure, args, rows)
     write(args.json, "floods", rows)

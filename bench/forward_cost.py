@@ -13,15 +13,14 @@ media threads, with witnesses on each; the cost is that of all of them.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from typing import Any
 
+from bench import program
 from bench.load import namespace
 from bench.load.fan import fan_stage
 from bench.load.member import Member
-from bench.native.build import build
-from bench.report import describe, faults, write
+from bench.report import faults, write
 
 # Under way at most: there is always work, no buffer overflows, and no more than two frames of eight meet.
 WINDOW_PACKETS = 16
@@ -31,22 +30,15 @@ _TARGETS = {True: 1.35, False: 1.25}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = program.parser(__doc__)
     parser.add_argument("--consumers", default="1,10,50,200", help="1000 takes minutes to join")
     parser.add_argument("--packets", default="1,8", help="packets of a frame")
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--bare-only", action="store_true")
     parser.add_argument("--engines", type=int, default=1, help="media threads; leave one core for the load")
     parser.add_argument("--no-offload", action="store_true", help="without UDP_GRO and UDP_SEGMENT")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the server"
-    )
-    parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
-    build()
-    namespace.enter()
-    namespace.prepare()
-    describe()
+    program.begin()
     counts = [int(one) for one in args.consumers.split(",")]
     frames = [int(one) for one in args.packets.split(",")]
     rows: list[dict[str, Any]] = []

@@ -9,7 +9,6 @@ verified.
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
@@ -19,9 +18,8 @@ from typing import Any
 
 import trio
 
-from bench.load import namespace
-from bench.native.build import build
-from bench.report import describe, faults, write
+from bench import program
+from bench.report import faults, write
 
 PAYLOAD = 1200
 # ns of the server's CPU per forwarded packet on loopback, to turn a load into a rate: singles, and of frames.
@@ -30,20 +28,13 @@ _POINTS = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = program.parser(__doc__)
     parser.add_argument("--consumers", default="10,50")
     parser.add_argument("--packets", default="1,8")
     parser.add_argument("--loads", default="0.1,0.3", help="of one core")
     parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the server"
-    )
-    parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
-    build()
-    namespace.enter()
-    namespace.prepare()
-    describe()
+    program.begin()
     plan = [
         (int(packets), float(load)) for packets in args.packets.split(",") for load in args.loads.split(",")
     ]

@@ -21,11 +21,10 @@ from typing import Any
 
 import trio
 
-from bench.load import namespace
+from bench import program
 from bench.load.cpu import family_time, spent, thread_times
 from bench.load.crowd import Crowd
-from bench.native.build import build
-from bench.report import describe, faults, write
+from bench.report import faults, write
 
 TARGET = 300.0  # full handshakes a second, by the server's CPU of one core
 _OTHER_CALL = {"packets": 4, "payload": 1200, "fps": 60}  # video of 2.3 Mbit/s to ten
@@ -34,22 +33,15 @@ _QUIET_S = 2.0
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = program.parser(__doc__)
     parser.add_argument("--kinds", default="viewer,speaker")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each run")
     parser.add_argument("--rate", type=float, default=100.0, help="joins a second, for the latencies")
     parser.add_argument("--rooms", type=int, default=20, help="that people join, each with one who talks")
     parser.add_argument("--workers", type=int, default=16, help="joins at a time")
     parser.add_argument("--core", type=int, default=(os.cpu_count() or 1) - 1, help="of the joiners")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the server"
-    )
-    parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
-    build()
-    namespace.enter()
-    namespace.prepare()
-    describe()
+    program.begin()
     rows: list[dict[str, Any]] = []
     trio.run(measure, args, rows)
     write(args.json, "joins", rows)

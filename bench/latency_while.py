@@ -21,11 +21,10 @@ from typing import Any
 
 import trio
 
+from bench import program
 from bench.joins import free
-from bench.load import namespace
 from bench.load.crowd import Crowd
-from bench.native.build import build
-from bench.report import describe, faults, write
+from bench.report import faults, write
 
 _CALL = {"packets": 1, "payload": 1200, "fps": 1000}
 _VIEWERS = 10
@@ -35,20 +34,13 @@ _POINTS = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = program.parser(__doc__)
     parser.add_argument("--joins", type=int, default=1000)
     parser.add_argument("--rate", type=float, default=100.0, help="joins a second")
     parser.add_argument("--switches", type=int, default=30)
     parser.add_argument("--core", type=int, default=(os.cpu_count() or 1) - 1, help="of those who join")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the server"
-    )
-    parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
-    build()
-    namespace.enter()
-    namespace.prepare()
-    describe()
+    program.begin()
     rows: list[dict[str, Any]] = []
     trio.run(measure, args, rows)
     write(args.json, "latency_while", rows)

@@ -16,14 +16,13 @@ import time
 from contextlib import ExitStack
 from typing import Any
 
-from bench.load import namespace
+from bench import program
 from bench.load.member import Member
 from bench.load.memory import private_bytes
 from bench.load.plan import Kind, audio, video
 from bench.load.rooms import Room, certificate_for, join_all, prepare, running_server, socket_url
-from bench.native.build import build
 from bench.native.traffic import Traffic
-from bench.report import describe, faults, write
+from bench.report import faults, write
 from rtp_core.srtp import Profile
 
 _TARGET_KB = 200.0
@@ -34,19 +33,14 @@ _MEDIA_S = 2.0
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = program.parser(__doc__)
     parser.add_argument("--people", type=int, default=100, help="of each size of room")
     parser.add_argument("--large", type=int, default=10, help="people of a large room")
     parser.add_argument("--kbps", type=int, default=300, help="of one camera")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="of the server")
-    parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
     if args.people % 2 or args.people % args.large or args.large < 3:
         parser.error("people who fill both rooms of two and large ones")
-    build()
-    namespace.enter()
-    describe()
-    namespace.prepare()
+    program.begin()
     rows = measure(args)
     for row in rows:
         line = f"{row['what']:>24}  {row['kb']:7.1f} kB"

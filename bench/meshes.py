@@ -9,30 +9,23 @@ is to the bare loop of the same run.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from typing import Any
 
-from bench.load import namespace
+from bench import program
 from bench.load.paced import measure
 from bench.load.plan import audio, video
 from bench.load.rooms import Room
-from bench.native.build import build
-from bench.report import describe, write
+from bench.report import write
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = program.parser(__doc__)
     parser.add_argument("--sizes", default="3,6,12,25", help="people in the room")
     parser.add_argument("--kbps", type=int, default=500, help="of one camera, 150 to 4000")
     parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="of the server")
-    parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
-    build()
-    namespace.enter()
-    namespace.prepare()
-    describe()
+    program.begin()
     media = (audio(), video(args.kbps * 1000))
     rows: list[dict[str, Any]] = []
     for size in [int(one) for one in args.sizes.split(",")]:

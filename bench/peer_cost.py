@@ -12,7 +12,6 @@ mediasoup is not among them: its npm package brings no worker where its own down
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 import time
@@ -23,27 +22,23 @@ from typing import Any
 
 import trio
 
+from bench import program
 from bench.load import namespace, veth
 from bench.load.cpu import spent, thread_times
-from bench.native.build import build
-from bench.report import describe, faults, write
+from bench.report import faults, write
 
 PACKETS, PAYLOAD = 8, 1200
 _POINTS = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = program.parser(__doc__)
     parser.add_argument("--consumers", default="10,50")
     parser.add_argument("--fps", default="30", help="frames a second")
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--only", default="tandem,janus,aiortc")
-    parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
-    build()
-    namespace.enter()
-    veth.prepare()
-    describe()
+    program.begin(veth.prepare)
     rows: list[dict[str, Any]] = []
     asked = []
     for name in args.only.split(","):

@@ -12,15 +12,13 @@ camera's packets get lost on their way to the server as well, which has to ask f
 
 from __future__ import annotations
 
-import argparse
 import sys
 from typing import Any
 
-from bench.load import namespace
+from bench import program
 from bench.load.plan import video
 from bench.load.rooms import Room, Rooms, rooms_stage
-from bench.native.build import build
-from bench.report import describe, write
+from bench.report import write
 from rtp_core.srtp import Profile
 
 # What may not happen whatever gets lost.
@@ -28,7 +26,7 @@ _WRONG = ("twice", "forged", "unknown", "strange", "broken", "silent", "send_fai
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = program.parser(__doc__)
     parser.add_argument("--losses", default="0,1,5,10", help="percent of what receivers are sent")
     parser.add_argument(
         "--up", default="0", help="percent of what the camera sends; one, or as many as losses"
@@ -37,8 +35,6 @@ def main() -> int:
     parser.add_argument("--kbps", type=int, default=2000)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each loss")
     parser.add_argument("--profile", default="AEAD_AES_128_GCM", choices=[one.name for one in Profile])
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="of the server")
-    parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
     losses = [float(one) / 100 for one in args.losses.split(",")]
     up = [float(one) / 100 for one in args.up.split(",")]
@@ -46,10 +42,7 @@ def main() -> int:
         up *= len(losses)
     if len(up) != len(losses) or not all(0 <= one < 1 for one in losses + up):
         parser.error("percentages below 100, and one --up or as many as --losses")
-    build()
-    namespace.enter()
-    namespace.prepare()
-    describe()
+    program.begin()
     rows: list[dict[str, Any]] = []
     room = Room(1, (video(args.kbps * 1000),), listeners=args.receivers)
     with rooms_stage([room], args.set, profile=Profile[args.profile]) as stage:

@@ -8,31 +8,24 @@ everything verified, beside the bare loop with the same streams. Over loopback (
 
 from __future__ import annotations
 
-import argparse
 import sys
 from typing import Any
 
-from bench.load import namespace
+from bench import program
 from bench.load.paced import measure
 from bench.load.plan import audio, video
 from bench.load.rooms import Room
-from bench.native.build import build
-from bench.report import describe, write
+from bench.report import write
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = program.parser(__doc__)
     parser.add_argument("--rooms", default="1,10,100", help="at a time; 300 takes minutes to fill")
     parser.add_argument("--people", type=int, default=3, help="of each room")
     parser.add_argument("--kbps", type=int, default=150, help="of one camera, 150 to 4000")
     parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="of the server")
-    parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
-    build()
-    namespace.enter()
-    namespace.prepare()
-    describe()
+    program.begin()
     room = Room(args.people, (audio(), video(args.kbps * 1000)))
     rows: list[dict[str, Any]] = []
     for count in [int(one) for one in args.rooms.split(",")]:

@@ -11,15 +11,14 @@ The server's cost is that of its whole process; `engine_us` is its media thread'
 
 from __future__ import annotations
 
-import argparse
 import sys
 from typing import Any
 
 import trio
 
-from bench.load import namespace, veth
-from bench.native.build import build
-from bench.report import describe, faults, write
+from bench import program
+from bench.load import veth
+from bench.report import faults, write
 
 TARGET_US = 2.2  # 1 to 50; mediasoup was seen at 6.7, Janus at 18.3
 _TARGET_AT = 50
@@ -27,15 +26,11 @@ _PACKETS, _PAYLOAD, _FPS = 8, 1200, 30
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = program.parser(__doc__)
     parser.add_argument("--consumers", default="50")
     parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
-    build()
-    namespace.enter()
-    veth.prepare()
-    describe()
+    program.begin(veth.prepare)
     rows: list[dict[str, Any]] = []
     for count in [int(one) for one in args.consumers.split(",")]:
         for gso in (True, False):
