@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from pytest_trio import trio_fixture
 from tests.faults import witness
 from tests.faults.settings import WHOLE
 from tests.harness.database_proxy import DatabaseProxy, database_proxy
-from tests.harness.postgres import TestCluster, public_dir
+from tests.harness.postgres import TestCluster, psql, public_dir
 from tests.harness.postgres import test_cluster as start_cluster
 
 
@@ -40,3 +42,13 @@ def data_dir() -> Iterator[Path]:
 async def proxy(cluster: TestCluster) -> AsyncIterator[DatabaseProxy]:
     async with database_proxy(str(cluster.postgres.socket_dir / ".s.PGSQL.5432")) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def _tidy(cluster: TestCluster) -> Iterator[None]:
+    """Two hundred databases are two gigabytes."""
+    yield
+    with contextlib.suppress(subprocess.CalledProcessError):  # a failed case may have left it dead
+        names = psql(cluster.postgres.dsn, "SELECT datname FROM pg_database WHERE datname LIKE 'test%'")
+        for name in names.split():
+            psql(cluster.postgres.dsn, f"DROP DATABASE {name} WITH (FORCE)")
