@@ -39,6 +39,7 @@ class Upgrade:
 
     request: Request
     handler: UpgradeHandler
+    stream: trio.abc.Stream  # with the request written anew in front: only what h11 has understood
 
 
 # Looks at an upgrade request: refuse it by a response, take it by a handler, or None: it is plain HTTP.
@@ -65,7 +66,7 @@ class HttpConnection:
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.max_header_bytes)
 
     async def run(self) -> Upgrade | None:
-        """None when the connection is over; or the upgrade, for whose stream see `upgraded_stream`."""
+        """None when the connection is over; or the upgrade, after which this one is of no more use."""
         timeout_s = self._limits.request_timeout_s  # the client has just connected: it has something to say
         while True:
             outcome = await self._exchange(timeout_s)
@@ -79,8 +80,7 @@ class HttpConnection:
                 return None
             timeout_s = self._limits.idle_timeout_s
 
-    def upgraded_stream(self, request: Request) -> trio.abc.Stream:
-        """The stream of an upgrade with the request written anew in front: only what h11 has understood."""
+    def _upgraded_stream(self, request: Request) -> trio.abc.Stream:
         head = [f"GET {request.target} HTTP/1.1".encode("latin-1")]
         head += [name + b": " + value for name, value in request.headers]
         trailing, _ = self._http.trailing_data
@@ -105,7 +105,7 @@ class HttpConnection:
             if isinstance(chosen, Response):
                 return await self._respond(request.method, chosen)
             if chosen is not None:
-                return Upgrade(request, chosen)
+                return Upgrade(request, chosen, self._upgraded_stream(request))
         return await self._respond(request.method, await self._handler(request))
 
     async def _read_request(self, timeout_s: float) -> Request | Response | None:

@@ -151,13 +151,13 @@ class HttpServer:
                 return
             stream = tls
         peer = Peer(address=address, port=port, secure=secure, loopback=_is_loopback(address))
-        connection = HttpConnection(
+        # In no variable: what leaves HTTP needs nothing of it any more, and may stay for hours.
+        upgrade = await HttpConnection(
             stream, peer, handler=self._handle, upgrade=self._choose_upgrade, limits=self._limits
-        )
-        upgrade = await connection.run()
+        ).run()
         if upgrade is not None:
             self.counters["upgrades"] += 1
-            await upgrade.handler(upgrade.request, connection.upgraded_stream(upgrade.request))
+            await upgrade.handler(upgrade.request, upgrade.stream)
         elif secure:
             with trio.move_on_after(1):  # close_notify, so that the client knows that nothing was cut off
                 await stream.aclose()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wsproto import ConnectionType, WSConnection
-from wsproto.connection import ConnectionState
+from wsproto.connection import Connection, ConnectionState
 from wsproto.events import (
     AcceptConnection,
     BytesMessage,
@@ -40,7 +40,7 @@ class Closed:
 class Frames:
     def __init__(self, *, max_message: int) -> None:
         """`max_message` in bytes, or characters of text."""
-        self._wire = WSConnection(ConnectionType.SERVER)
+        self._wire: Connection | None = None  # once it is open: the opening's own state is not kept
         self._max = max_message
         self._opening = bytearray()
         self._early = b""  # came right behind the opening
@@ -62,21 +62,23 @@ class Frames:
         # wsproto would lose what has come behind it.
         head, self._early = bytes(self._opening[:end]), bytes(self._opening[end:])
         self._opening.clear()
+        wire = WSConnection(ConnectionType.SERVER)
         try:
-            self._wire.receive_data(head)
-            request = next(self._wire.events(), None)
+            wire.receive_data(head)
+            request = next(wire.events(), None)
             if not isinstance(request, Request):
                 raise ValueError("not a WebSocket's opening")
             chosen = subprotocol if subprotocol in request.subprotocols else None
-            self._out += self._wire.send(AcceptConnection(subprotocol=chosen))
+            self._out += wire.send(AcceptConnection(subprotocol=chosen))
         except ProtocolError as error:
             raise ValueError(str(error)) from None
+        self._wire = Connection(ConnectionType.SERVER)
         return True
 
     def receive_untrusted(self, data: bytes) -> list[str | bytes | Closed]:
         """Whole messages in order; `Closed` is the last."""
         found: list[str | bytes | Closed] = []
-        if self.over:
+        if self.over or self._wire is None:
             return found
         if self._early:
             data, self._early = self._early + data, b""
@@ -113,6 +115,8 @@ class Frames:
         return self._frame(CloseConnection(code=code, reason=reason))
 
     def _frame(self, event: Event) -> bytes:
+        if self._wire is None:
+            return b""
         try:
             return self._wire.send(event)
         except ProtocolError:
@@ -144,6 +148,7 @@ class Frames:
         return b"".join(part for part in kept if isinstance(part, bytes))
 
     def _closed(self, event: CloseConnection) -> Closed:
+        assert self._wire is not None
         if self._wire.state is ConnectionState.OPEN:  # no close of the client's: wsproto refuses what came
             return Closed(int(event.code), event.reason or "")
         self.over = True

@@ -185,21 +185,26 @@ class Connection:
             tasks.cancel_scope.cancel()
 
     async def _read(self, inbox: trio.MemorySendChannel[RpcRequest]) -> None:
-        data: bytes | bytearray = b""  # messages may have come with the opening
+        # Nothing that has come stays in a variable while we wait: with an SDP that is 10 kB a person.
+        self._receive(b"", inbox)  # messages may have come with the opening
         while self._ending is None:
-            for message in self._frames.receive_untrusted(bytes(data)):
-                if isinstance(message, Closed):
-                    self.close(message.code, message.reason)
-                    return
-                self._take(message, inbox)
-            answers = self._frames.to_send()
-            if answers:
-                self._put(answers)
-            if self._frames.pongs:
-                self._pong.set()
-            data = await self._stream.receive_some(_READ)
-            if not data:
-                self.close(m.LEFT, "")
+            self._receive(await self._stream.receive_some(_READ) or None, inbox)
+
+    def _receive(self, data: bytes | bytearray | None, inbox: trio.MemorySendChannel[RpcRequest]) -> None:
+        """None: the client is gone."""
+        if data is None:
+            self.close(m.LEFT, "")
+            return
+        for message in self._frames.receive_untrusted(bytes(data)):
+            if isinstance(message, Closed):
+                self.close(message.code, message.reason)
+                return
+            self._take(message, inbox)
+        answers = self._frames.to_send()
+        if answers:
+            self._put(answers)
+        if self._frames.pongs:
+            self._pong.set()
 
     def _take(self, message: str | bytes, inbox: trio.MemorySendChannel[RpcRequest]) -> None:
         if self._ending is not None:
@@ -228,15 +233,18 @@ class Connection:
                 self._frames.receive_untrusted(bytes(data))
 
     async def _handle(self, inbox: trio.MemoryReceiveChannel[RpcRequest]) -> None:
-        async for request in inbox:
-            refusal = self._machine.admit(request)
-            if refusal is not None:
-                self._put(rpc.encode_error(refusal))
-            elif isinstance(request.params, Hello):
-                self._hello(request, request.params)
-            else:
-                await self._request(request)
+        while True:
+            await self._answer(await inbox.receive())  # in no variable either
             self._door.counters["requests"] += 1
+
+    async def _answer(self, request: RpcRequest) -> None:
+        refusal = self._machine.admit(request)
+        if refusal is not None:
+            self._put(rpc.encode_error(refusal))
+        elif isinstance(request.params, Hello):
+            self._hello(request, request.params)
+        else:
+            await self._request(request)
 
     def _hello(self, request: RpcRequest, params: Hello) -> None:
         door = self._door

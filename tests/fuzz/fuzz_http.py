@@ -63,7 +63,7 @@ async def _converse(data: bytes, peer: Peer) -> None:
     connection = HttpConnection(theirs, peer, handler=_handle, upgrade=_upgrade, limits=_LIMITS)
     upgrade = await connection.run()
     if upgrade is not None:
-        assert (await connection.upgraded_stream(upgrade.request).receive_some()).startswith(b"GET ")
+        assert (await upgrade.stream.receive_some()).startswith(b"GET ")
         return
     await theirs.aclose()
     answer = b"".join([bytes(chunk) async for chunk in ours])

@@ -33,7 +33,6 @@ class Running:
     def __init__(self, ours: trio.abc.Stream) -> None:
         self.ours = ours
         self.outcome: Upgrade | None = None
-        self.connection: HttpConnection | None = None
         self.over = trio.Event()
 
     async def read(self, until: bytes = b"\r\n\r\n") -> bytes:
@@ -55,11 +54,10 @@ async def running(
 ) -> AsyncIterator[Running]:
     ours, theirs = trio.testing.memory_stream_pair()
     run = Running(ours)
-    run.connection = HttpConnection(theirs, PEER, handler=handler, upgrade=choose, limits=LIMITS)
+    connection = HttpConnection(theirs, PEER, handler=handler, upgrade=choose, limits=LIMITS)
 
     async def serve() -> None:
-        assert run.connection is not None
-        run.outcome = await run.connection.run()
+        run.outcome = await connection.run()
         if run.outcome is None:
             await theirs.aclose()
         run.over.set()
@@ -189,8 +187,7 @@ async def test_an_upgrade_hands_over_the_stream_with_its_first_bytes() -> None:
         await run.over.wait()
         assert run.outcome is not None
         assert run.outcome.handler is take_over
-        assert run.connection is not None
-        stream = run.connection.upgraded_stream(run.outcome.request)
+        stream = run.outcome.stream
         data = bytes(await stream.receive_some())
         assert data.lower() == (head + b"frames").lower()
         await run.ours.send_all(b"more")
