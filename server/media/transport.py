@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections import deque
 from typing import TYPE_CHECKING, Literal
 
 from rtp_core.srtp import Profile, SrtpPair
@@ -52,7 +51,7 @@ class Transport:
         self._keyed = False
         self._remote: DtlsParameters | None = None
         self._dtls: DtlsSession | None = None
-        self._early: deque[bytes] = deque(maxlen=_EARLY_DATAGRAMS)
+        self._early: list[bytes] = []  # the last _EARLY_DATAGRAMS
         self._producers: dict[int, Producer] = {}
         self._consumers: dict[int, Consumer] = {}
         self._pipes: dict[Engine, int] = {}  # what carries its producers' mirrors there
@@ -78,8 +77,9 @@ class Transport:
             return
         self._dtls = DtlsSession(self._media.certificate, local_role(remote.role), remote.fingerprints)
         self._remote = remote
-        while self._early:
-            self._dtls.receive_untrusted(self._early.popleft(), self._media.now())
+        early, self._early = self._early, []
+        for datagram in early:
+            self._dtls.receive_untrusted(datagram, self._media.now())
         if self._dtls.role == "client" and self._ice_state == "connected":
             self._dtls.start(self._media.now())
         self._advance()
@@ -180,7 +180,7 @@ class Transport:
 
     def on_dtls_untrusted(self, datagram: bytes) -> None:
         if self._dtls is None:
-            self._early.append(datagram)
+            self._early = [*self._early, datagram][-_EARLY_DATAGRAMS:]
             return
         self._dtls.receive_untrusted(datagram, self._media.now())
         self._advance()

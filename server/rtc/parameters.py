@@ -5,9 +5,12 @@ Shared by `rtc` (which derives them from SDP), `media` (which programs the core 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
+
+from server.rtc.by_id import ById
 
 MediaKind = Literal["audio", "video"]
 Source = Literal["microphone", "camera", "screen"]
@@ -65,9 +68,14 @@ class RtpCapabilities(Struct, frozen=True):
     header_extensions: list[HeaderExtension]
 
     def to_json(self) -> dict[str, Any]:
-        """What `call_sessions."sfuRtpCapabilities"` holds."""
-        builtins: dict[str, Any] = msgspec.to_builtins(self)
-        return builtins
+        """What `call_sessions."sfuRtpCapabilities"` holds. Shared by all rooms (14 kB): not to be changed."""
+        return _capabilities_json(ById(self))
+
+
+@lru_cache(maxsize=8)
+def _capabilities_json(capabilities: ById[RtpCapabilities]) -> dict[str, Any]:
+    builtins: dict[str, Any] = msgspec.to_builtins(capabilities.value)
+    return builtins
 
 
 class IceCandidate(Struct, frozen=True):
