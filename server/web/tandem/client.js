@@ -128,9 +128,10 @@ export class Tandem extends EventTarget {
 
   /**
    * What this client's user is saying, for the others to read. Again with the same segmentId it replaces what was sent
-   * before; `isFinal` ends the segment. Its text is whole each time.
+   * before; `isFinal` ends the segment. Its text is whole each time. Without a segmentId it is a segment by itself.
    */
-  sendCaption(text, { segmentId, isFinal = false, ...more }) {
+  sendCaption(text, { segmentId, isFinal = segmentId === undefined, ...more } = {}) {
+    segmentId ??= crypto.randomUUID();
     return this.#session.request("caption.send", { segmentId, text, isFinal, ...more }, { once: !isFinal });
   }
 
