@@ -211,10 +211,10 @@ class Peer:
         )
         self._send_offer(self.id, self.outstanding)
 
-    def answer(self, offer_id: int, sdp_untrusted: str) -> None:
-        """Take the client's answer; one to an older offer is ignored."""
+    def answer(self, offer_id: int, sdp_untrusted: str) -> bool:
+        """Take the client's answer; one to an older offer is ignored, which False tells."""
         if self.outstanding is None or offer_id != self.outstanding.offer_id:
-            return
+            return False
         answer = self._recv_negotiation.accept_untrusted(sdp_untrusted)
         self.recv.connect(answer.dtls)
         self.outstanding = None
@@ -222,6 +222,7 @@ class Peer:
             accepted = answer.accepted.get(leg.consumer.mid, set())
             if leg.consumer.paused and can_consume(leg.rtp, self._router.rtp_capabilities, accepted):
                 leg.consumer.resume()
+        return True
 
     def restart(self) -> None:
         """A new offer with fresh ICE credentials; it replaces one that is out."""

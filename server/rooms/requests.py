@@ -71,7 +71,8 @@ def _publish(room: Room, session: Session, me: str, said: m.SfuPublish, now: flo
 
 
 def _answer(room: Room, session: Session, me: str, said: m.SfuAnswer, now: float) -> m.Wire:
-    room.sfu.peer(me).answer(said.offer_id, said.sdp)
+    if room.sfu.peer(me).answer(said.offer_id, said.sdp):
+        session.forget("sfu.offer")  # who has answered it has it; it would be the largest of all that is kept
     return DONE
 
 

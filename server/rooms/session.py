@@ -76,7 +76,7 @@ class Session:
         One that `supersedes` those of its method before it takes their place: they are of no use to anybody.
         """
         if supersedes:
-            self._forget(method)
+            self.forget(method)
         if lossy and (self.sink is None or self._held):
             return
         self.seq += 1
@@ -125,7 +125,8 @@ class Session:
         self.sink = None
         return True
 
-    def _forget(self, method: str) -> None:
+    def forget(self, method: str) -> None:
+        """Keep those of that method no longer for replay: they are of no use to anybody any more."""
         kept = [entry for entry in self._sent if entry[1] != method]
         if len(kept) < len(self._sent):
             self._sent = deque(kept)

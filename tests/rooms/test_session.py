@@ -170,3 +170,17 @@ def test_a_client_that_resumes_by_what_it_saw_misses_nothing(steps: list[str]) -
     one.rewind(seen[-1] if seen else 0)
     one.attach(wire)
     assert seen + seqs(wire) == list(range(1, one.seq + 1))
+
+
+def test_what_is_forgotten_is_not_replayed_and_missed_by_nobody() -> None:
+    one, first, second = session(), Wire(), Wire()
+    one.attach(first)
+    say(one)
+    offer(one, 1)
+    say(one)
+    one.forget("sfu.offer")
+    assert one.detach(first)
+    assert one.can_replay_after(0)
+    one.rewind(0)
+    one.attach(second)
+    assert seqs(second) == [1, 3]

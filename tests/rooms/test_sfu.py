@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import trio
 from trio.testing import MockClock
 
 from server.db import changes
 from server.errors import ClientError
+from server.rooms.session import Session
 from server.rtc.sdp import parse_untrusted
 from server.session.settings import CallSettings
 from server.signaling import messages as m
 from tests.harness.sdp_client import DEFAULT_TRACKS, send_offer
-from tests.rooms.conftest import CLIENT_FINGERPRINT, OTHER_FINGERPRINT, Client, House, settle
+from tests.rooms.conftest import CLIENT_FINGERPRINT, OTHER_FINGERPRINT, Client, House, Wire, settle
 
 
 async def three_on_the_sfu(house: House) -> tuple[Client, Client, Client]:
@@ -225,6 +228,24 @@ async def test_answers_to_older_offers_are_ignored(house: House) -> None:
     await ann.answer_offer()  # a good answer is still welcome
     assert bob.session.room is not None
     assert bob.session.room.sfu.outstanding_offer(ann.pid) is None
+
+
+async def test_an_answered_offer_is_not_kept_for_a_resume_and_one_that_is_out_is(house: House) -> None:
+    ann, _bob, cid = await three_on_the_sfu(house)
+    assert not any(isinstance(said, m.SfuOffer) for said in replayed(ann.session))
+    await cid.ask("call.leave")
+    await settle()
+    await ann.ask("sfu.answer", m.SfuAnswer(1, "nonsense"))  # to an older one, which counts for nothing
+    assert ann.session.room is not None
+    out = ann.session.room.sfu.outstanding_offer(ann.pid)
+    assert [said for said in replayed(ann.session) if isinstance(said, m.SfuOffer)] == [out]
+
+
+def replayed(session: Session) -> list[Any]:
+    wire = Wire()
+    session.rewind(0)
+    session.attach(wire)
+    return [said for _, said, _ in wire.got]
 
 
 async def test_m_lines_that_are_refused_stay_silent(house: House) -> None:
