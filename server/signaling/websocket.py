@@ -185,7 +185,7 @@ class Connection:
             tasks.cancel_scope.cancel()
 
     async def _read(self, inbox: trio.MemorySendChannel[RpcRequest]) -> None:
-        # Nothing that has come stays in a variable while we wait: with an SDP that is 10 kB a person.
+        # What has come, or gone out, stays in no variable while a task waits: an SDP has kilobytes.
         self._receive(b"", inbox)  # messages may have come with the opening
         while self._ending is None:
             self._receive(await self._stream.receive_some(_READ) or None, inbox)
@@ -316,15 +316,19 @@ class Connection:
         return False
 
     async def _write(self) -> None:
-        while True:
-            piece = await self._outbox.take(_PIECE)
-            self._torn = True
-            try:
-                await self._stream.send_all(piece)
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                self.close(m.LEFT, "")
-                return
-            self._torn = False
+        while await self._send(await self._outbox.take(_PIECE)):
+            pass
+
+    async def _send(self, piece: bytes) -> bool:
+        """False: the client is gone."""
+        self._torn = True
+        try:
+            await self._stream.send_all(piece)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self.close(m.LEFT, "")
+            return False
+        self._torn = False
+        return True
 
     async def _keep_time(self) -> None:
         limits = self._door.limits
