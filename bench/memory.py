@@ -27,7 +27,7 @@ from rtp_core.srtp import Profile
 
 _TARGET_KB = 200.0
 _CACHE_INDEX = 1024 * 32  # bytes of one camera's, there from the start
-_WARM_ROOMS = 40  # so many joins go once round the rings between the threads, whose pages are there from then on
+_WARM_ROOMS = 40  # enough for the rings between the threads: their pages are there from then on
 _LINGER_S = 0.2  # after a handshake; 30 s by default, which would only make this longer
 _CALM_S = 1.0  # for what joins set off
 _MEDIA_S = 2.0
