@@ -208,10 +208,16 @@ async def test_the_servers_own_postgres_is_killed(data_dir: Path, proxy: Databas
     url = await _own_postgres(data_dir)
 
     async def killed(stage: Stage) -> None:
+        postgres, killed = EmbeddedPostgres(data_dir), set[int | None]({None})
         for _ in range(2):
-            pid = EmbeddedPostgres(data_dir).pid
+            for _ in range(600):  # nothing may be waiting to be written before it is up again
+                if (pid := postgres.pid) not in killed:
+                    break
+                await trio.sleep(0.05)
             assert pid is not None
+            assert pid not in killed
             os.kill(pid, signal.SIGKILL)
+            killed.add(pid)
             await stage.caught_up()
 
     stage = Stage(data_dir, url, None, proxy, random.Random(0))
