@@ -19,12 +19,11 @@ from typing import Any
 import trio
 
 from bench import program
-from bench.report import faults, write
+from bench.report import POINTS, faults, points, write
 
 PAYLOAD = 1200
 # ns of the server's CPU per forwarded packet on loopback, to turn a load into a rate: singles, and of frames.
 _COST = {False: 3500, True: 1200}
-_POINTS = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
 
 
 def main() -> int:
@@ -53,26 +52,23 @@ def fps(count: int, packets: int, load: float) -> float:
 
 
 def show(row: dict[str, Any]) -> None:
-    points = "  ".join(f"{name} {row[name]:7.0f}" for name in [*_POINTS, "max"])
+    figures = "  ".join(f"{name} {row[name]:7.0f}" for name in [*POINTS, "max"])
     line = (
         f"{row['what']:>15}  1 to {row['consumers']:<4} frames of {row['packets']:<2} load {row['load']:4.0%}"
     )
-    line += f"  µs: {points}"
+    line += f"  µs: {figures}"
     print(line if not row["faults"] else f"{line}  NOT CLEAN: {row['faults']}", flush=True)
 
 
 def _row(
     what: str, count: int, packets: int, load: float, found: dict[str, float], latencies: array[int]
 ) -> dict[str, Any]:
-    total = max(1, len(latencies))
-    points = {name: latencies[int(total * part)] / 1000 for name, part in _POINTS.items()}
     return {
         "what": what,
         "consumers": count,
         "packets": packets,
         "load": load,
-        **points,
-        "max": latencies[-1] / 1000,
+        **points(latencies),
         "measured": len(latencies),
         "faults": faults(found),
     }

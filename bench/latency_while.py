@@ -14,7 +14,6 @@ import os
 import signal
 import sys
 import urllib.request
-from array import array
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -24,13 +23,12 @@ import trio
 from bench import program
 from bench.joins import free
 from bench.load.crowd import Crowd
-from bench.report import faults, write
+from bench.report import POINTS, faults, points, write
 
 _CALL = {"packets": 1, "payload": 1200, "fps": 1000}
 _VIEWERS = 10
 _WORKERS = 8
 _SPEAKERS = 3  # of a room that switches
-_POINTS = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
 
 
 def main() -> int:
@@ -51,9 +49,9 @@ async def measure(args: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
     from bench.load.stage import tandem_stage
 
     def add(what: str, stage: Any, found: dict[str, float], **more: Any) -> None:
-        row = {"while": what, **_points(stage.driver.latencies()), **more, "faults": faults(found)}
+        row = {"while": what, **points(stage.driver.latencies()), **more, "faults": faults(found)}
         quiet = next((one for one in reversed(rows) if one["while"] == "quiet"), row)
-        row |= {f"{name}_ratio": row[name] / quiet[name] for name in _POINTS}
+        row |= {f"{name}_ratio": row[name] / quiet[name] for name in POINTS}
         rows.append(row)
         show(row)
 
@@ -106,15 +104,8 @@ def _producers(url: str) -> int:
     raise RuntimeError("the server's metrics name no producers")
 
 
-def _points(latencies: array[int]) -> dict[str, float]:
-    """µs."""
-    total = max(1, len(latencies))
-    points = {name: latencies[int(total * part)] / 1000 for name, part in _POINTS.items()}
-    return {**points, "max": latencies[-1] / 1000}
-
-
 def show(row: dict[str, Any]) -> None:
-    line = f"{row['while']:>16}  µs: " + "  ".join(f"{name} {row[name]:7.0f}" for name in [*_POINTS, "max"])
+    line = f"{row['while']:>16}  µs: " + "  ".join(f"{name} {row[name]:7.0f}" for name in [*POINTS, "max"])
     line += f"   p50 {row['p50_ratio']:5.2f} x, p99 {row['p99_ratio']:5.2f} x quiet"
     for name in ("joins", "switches"):
         if name in row:

@@ -25,10 +25,9 @@ import trio
 from bench import program
 from bench.load import namespace, veth
 from bench.load.cpu import spent, thread_times
-from bench.report import faults, write
+from bench.report import POINTS, faults, points, write
 
 PACKETS, PAYLOAD = 8, 1200
-_POINTS = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
 
 
 def main() -> int:
@@ -50,7 +49,7 @@ def main() -> int:
     for count in [int(one) for one in args.consumers.split(",")]:
         mine: dict[int, float] = {}
         for name in asked:
-            for row in trio.run(_SERVERS[name], count, rates, args.seconds):
+            for row in trio.run(_SERVERS[name], count, rates, args.seconds, args.set):
                 if name == "tandem":
                     mine[row["fps"]] = row["ns"]
                 if row["fps"] in mine:
@@ -66,7 +65,7 @@ def show(row: dict[str, Any]) -> None:
     line += f" {row['ns']:8,.0f} ns a packet {row['busy']:4.0%} busy"
     if "times_tandem" in row:
         line += f" {row['times_tandem']:6.1f} x Tandem"
-    line += "  µs: " + "  ".join(f"{name} {row[name]:6,.0f}" for name in [*_POINTS, "max"])
+    line += "  µs: " + "  ".join(f"{name} {row[name]:6,.0f}" for name in [*POINTS, "max"])
     print(
         f"{line}  {row['profile']}" + (f"  NOT CLEAN: {row['faults']}" if row["faults"] else ""), flush=True
     )
@@ -87,32 +86,29 @@ async def _measure(
         paced = partial(driver.run, seconds, packets=PACKETS, payload=PAYLOAD, fps=fps)
         found = await trio.to_thread.run_sync(paced)
         ns, took = spent(before, thread_times(pid), ""), time.monotonic() - began
-        latencies, forwarded = driver.latencies(), max(1, int(found["received"]))
-        points = {
-            name: latencies[int(len(latencies) * part)] / 1000 for name, part in _POINTS.items() if latencies
-        }
+        forwarded = max(1, int(found["received"]))
         row = {"what": what, "consumers": count, "fps": fps, "ns": ns / forwarded, "busy": ns / took / 1e9}
-        row |= {"forwarded": forwarded, **points, "max": latencies[-1] / 1000 if latencies else None}
+        row |= {"forwarded": forwarded, **points(driver.latencies())}
         rows.append({**row, "profile": profile, "faults": faults(found)})
     return rows
 
 
-async def _tandem(count: int, rates: list[int], seconds: float) -> list[dict[str, Any]]:
+async def _tandem(count: int, rates: list[int], seconds: float, settings: list[str]) -> list[dict[str, Any]]:
     from bench.load.stage import tandem_stage
 
-    async with tandem_stage(count, 0, [], stamps=True) as stage:
+    async with tandem_stage(count, 0, settings, stamps=True) as stage:
         stage.call.keep_alive()
         profile = stage.call.subscribers[0].endpoint.profile
         return await _measure("tandem", count, rates, seconds, stage.server.pid, stage.driver, profile)
 
 
-async def _janus(count: int, rates: list[int], seconds: float) -> list[dict[str, Any]]:
+async def _janus(count: int, rates: list[int], seconds: float, _: list[str]) -> list[dict[str, Any]]:
     from bench.peers import janus
 
     return await _other("janus", janus.running, janus.Room, count, rates, seconds)
 
 
-async def _aiortc(count: int, rates: list[int], seconds: float) -> list[dict[str, Any]]:
+async def _aiortc(count: int, rates: list[int], seconds: float, _: list[str]) -> list[dict[str, Any]]:
     from bench.peers import aiortc_room
 
     return await _other("aiortc", aiortc_room.running, aiortc_room.Room, count, rates, seconds)
@@ -150,7 +146,7 @@ async def _other(
     return rows
 
 
-_SERVERS: dict[str, Callable[[int, list[int], float], Awaitable[list[dict[str, Any]]]]] = {
+_SERVERS: dict[str, Callable[[int, list[int], float, list[str]], Awaitable[list[dict[str, Any]]]]] = {
     "tandem": _tandem,
     "janus": _janus,
     "aiortc": _aiortc,

@@ -8,6 +8,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +63,12 @@ def faults(found: dict[str, float]) -> dict[str, float]:
     if not found["received"]:
         wrong["received"] = 0
     return wrong
+
+
+POINTS = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
+
+
+def points(latencies: Sequence[int]) -> dict[str, float]:
+    """µs, of nanoseconds in rising order: POINTS and "max". IndexError where there are none."""
+    found = {name: latencies[int(len(latencies) * part)] / 1000 for name, part in POINTS.items()}
+    return {**found, "max": latencies[-1] / 1000}

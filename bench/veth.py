@@ -35,7 +35,7 @@ def main() -> int:
     for count in [int(one) for one in args.consumers.split(",")]:
         for gso in (True, False):
             limits = bare(count, args.seconds, gso=gso)
-            for row in [*limits, *trio.run(tandem, count, args.seconds, gso)]:
+            for row in [*limits, *trio.run(tandem, count, args.seconds, gso, args.set)]:
                 limit = next(one["us"] for one in limits if one["load"] == row["load"])
                 row["ratio"] = row["us"] / limit
                 if row["what"] == "tandem" and count == _TARGET_AT and gso:
@@ -62,12 +62,12 @@ def bare(count: int, seconds: float, *, gso: bool) -> list[dict[str, Any]]:
     return rows
 
 
-async def tandem(count: int, seconds: float, gso: bool) -> list[dict[str, Any]]:
+async def tandem(count: int, seconds: float, gso: bool, settings: list[str]) -> list[dict[str, Any]]:
     from bench.load.stage import tandem_stage
 
     rows = []
-    settings = [] if gso else ["media.udp_offload=false"]
-    async with tandem_stage(count, 0, settings, stamps=False) as stage:
+    offload = [] if gso else ["media.udp_offload=false"]
+    async with tandem_stage(count, 0, [*offload, *settings], stamps=False) as stage:
         for load, how in _loads(count).items():
             stage.call.keep_alive()
             found, cost = await stage.run(seconds, **how)

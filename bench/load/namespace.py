@@ -26,12 +26,12 @@ def enter() -> None:
 
 
 def prepare() -> None:
-    _ip("link", "set", "lo", "up")
-    _ip("route", "add", "local", "10.8.0.0/16", "dev", "lo")
-    _ip("route", "add", "local", SUBSCRIBERS, "dev", "lo")
+    ip("link", "set", "lo", "up")
+    ip("route", "add", "local", "10.8.0.0/16", "dev", "lo")
+    ip("route", "add", "local", SUBSCRIBERS, "dev", "lo")
     if subprocess.run(["ip", "link", "show", "ifb0"], capture_output=True, check=False).returncode:
-        _ip("link", "add", "ifb0", "type", "ifb")
-    _ip("link", "set", "ifb0", "up")
+        ip("link", "add", "ifb0", "type", "ifb")
+    ip("link", "set", "ifb0", "up")
     subprocess.run(
         ["tc", "qdisc", "replace", "dev", "ifb0", "root", "noqueue"], capture_output=True, check=False
     )
@@ -44,12 +44,13 @@ def subscriber_address(index: int) -> str:
 def sink(on: bool) -> None:
     """On: what is sent to subscribers is dropped by ifb0. Off: their sockets get it."""
     if on:
-        _ip("route", "del", "local", SUBSCRIBERS, "dev", "lo")
-        _ip("route", "add", SUBSCRIBERS, "dev", "ifb0")
+        ip("route", "del", "local", SUBSCRIBERS, "dev", "lo")
+        ip("route", "add", SUBSCRIBERS, "dev", "ifb0")
     else:
-        _ip("route", "del", SUBSCRIBERS, "dev", "ifb0")
-        _ip("route", "add", "local", SUBSCRIBERS, "dev", "lo")
+        ip("route", "del", SUBSCRIBERS, "dev", "ifb0")
+        ip("route", "add", "local", SUBSCRIBERS, "dev", "lo")
 
 
-def _ip(*arguments: str) -> None:
+def ip(*arguments: str) -> None:
+    """The command of iproute2, where the calling thread is."""
     subprocess.run(["ip", *arguments], check=True)

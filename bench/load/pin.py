@@ -6,10 +6,12 @@ With one core there is nothing to part.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bench.load.cpu import thread_times
+from bench.native.bare import Bare
 
 _CORES = sorted(os.sched_getaffinity(0))
 
@@ -28,6 +30,23 @@ def apart() -> Iterator[None]:
 def pin_media(thread: int = 0) -> None:
     """A thread by its id (0: the calling one) to the first core."""
     os.sched_setaffinity(thread, _CORES[:1])
+
+
+@contextmanager
+def in_medias_place(loop: Bare) -> Iterator[None]:
+    """The bare loop runs meanwhile, on a thread and the core that the server's media thread would have."""
+
+    def run() -> None:
+        pin_media()
+        loop.run()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        loop.stop()
+        thread.join()
 
 
 def pin_server(pid: int, name: str) -> None:

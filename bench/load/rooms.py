@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,7 +19,7 @@ from pathlib import Path
 from bench.load import namespace
 from bench.load.cpu import spent, thread_times
 from bench.load.member import Member, ssrc_of
-from bench.load.pin import apart, pin_media, pin_server
+from bench.load.pin import apart, in_medias_place, pin_server
 from bench.load.plan import Kind, Media, Place, Receiving, Sending
 from bench.load.stage import ENGINE_THREAD, Server, Spent
 from bench.native.bare import Bare
@@ -241,18 +240,8 @@ def bare_rooms(rooms: list[Room], *, gso: bool, stamps: bool = False) -> Iterato
             _bare_room(stack, room, server, streams, places, profile, stamps)
         loop = Bare(server.fileno(), streams, first_ssrc=ssrc_of(0), gso=gso, group=64)
         traffic = Traffic(places, reports=False)
-
-        def run() -> None:
-            pin_media()
-            loop.run()
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        try:
+        with in_medias_place(loop):
             yield traffic, loop
-        finally:
-            loop.stop()
-            thread.join()
 
 
 def _bare_room(

@@ -8,7 +8,6 @@ import re
 import secrets
 import socket
 import tempfile
-import threading
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
@@ -19,7 +18,7 @@ import trio
 
 from bench.load import namespace
 from bench.load.cpu import spent, thread_times
-from bench.load.pin import apart, pin_media, pin_server
+from bench.load.pin import apart, in_medias_place, pin_server
 from bench.load.tandem import MID, MID_EXTENSION, PAYLOAD_TYPE, SSRC, TWCC_EXTENSION, Call
 from bench.load.veth import where_receivers_are
 from bench.native.bare import Bare
@@ -89,18 +88,8 @@ def bare_stage(receivers: int, sinks: int, *, gso: bool, stamps: bool) -> Iterat
             twcc_id=2,
             ssrc=_BARE_SSRC,
         )
-
-        def run() -> None:
-            pin_media()
-            loop.run()
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        try:
+        with in_medias_place(loop):
             yield driver, loop
-        finally:
-            loop.stop()
-            thread.join()
 
 
 class Server(ServerProcess):

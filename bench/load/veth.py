@@ -32,16 +32,16 @@ def prepare() -> None:
     holder.stdin.flush()
     holder.stdout.readline()
     _far_side = os.open(f"/proc/{holder.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    _ip("link", "set", "lo", "up")
-    _ip("link", "add", "near", "type", "veth", "peer", "name", "far", "netns", str(holder.pid))
-    _ip("address", "add", f"{namespace.SERVER}/24", "dev", "near")
-    _ip("link", "set", "near", "up")
+    namespace.ip("link", "set", "lo", "up")
+    namespace.ip("link", "add", "near", "type", "veth", "peer", "name", "far", "netns", str(holder.pid))
+    namespace.ip("address", "add", f"{namespace.SERVER}/24", "dev", "near")
+    namespace.ip("link", "set", "near", "up")
     with where_receivers_are():
-        _ip("link", "set", "lo", "up")
-        _ip("address", "add", f"{namespace.WITNESS}/24", "dev", "far")
-        _ip("link", "set", "far", "up")
-        _ip("route", "add", "local", namespace.SUBSCRIBERS, "dev", "lo")
-    _ip("route", "add", namespace.SUBSCRIBERS, "via", namespace.WITNESS)
+        namespace.ip("link", "set", "lo", "up")
+        namespace.ip("address", "add", f"{namespace.WITNESS}/24", "dev", "far")
+        namespace.ip("link", "set", "far", "up")
+        namespace.ip("route", "add", "local", namespace.SUBSCRIBERS, "dev", "lo")
+    namespace.ip("route", "add", namespace.SUBSCRIBERS, "via", namespace.WITNESS)
 
 
 def where_receivers_are() -> AbstractContextManager[None]:
@@ -65,7 +65,3 @@ def _entered(side: int) -> Iterator[None]:
 def _enter(side: int) -> None:
     if _libc.setns(side, _CLONE_NEWNET):
         raise OSError(ctypes.get_errno(), "cannot enter the other network namespace")
-
-
-def _ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bench.suite.questions import QUESTIONS, Figure, Question
-from bench.suite.results import Row, Run
+from bench.suite.results import Row, Run, label
 
 NOISE = 0.15  # a shared machine's figures repeat to about so much
 
@@ -46,25 +46,11 @@ def changes(old: Run, new: Run) -> Iterator[Change]:
             for figure in question.figures:
                 was, now = known.get(figure.name), row.get(figure.name)
                 if isinstance(was, int | float) and isinstance(now, int | float) and was > 0:
-                    yield Change(name, label(question, row), figure, float(was), float(now))
+                    yield Change(name, label(question.keys, row), figure, float(was), float(now))
 
 
 def _key(question: Question, row: Row) -> tuple[str, ...]:
     return tuple(str(row.get(key)) for key in question.keys)
-
-
-def label(question: Question, row: Row) -> str:
-    """The values that tell a row from the others of its question, in words."""
-    parts = []
-    for key in question.keys:
-        value = row.get(key)
-        if value is None or value is False:
-            continue
-        if value is True:
-            parts.append(key)
-        else:
-            parts.append(str(value) if isinstance(value, str) else f"{key} {value:g}")
-    return ", ".join(parts)
 
 
 def table(old: Run, new: Run) -> list[str]:

@@ -28,7 +28,6 @@ def page(run: Run, older: Run | None = None) -> str:
             "plots": [(title, Markup(svg)) for title, svg in drawings(QUESTIONS[name], run)],
             "columns": (columns := _columns(QUESTIONS[name], answer.rows)),
             "rows": [[cell(row.get(column)) for column in columns] for row in answer.rows],
-            "faults": [row["faults"] for row in answer.rows if row.get("faults")],
         }
         for name, answer in run.answers.items()
         if name in QUESTIONS

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import LogLocator
 
 from bench.suite.questions import Plot, Question
-from bench.suite.results import Row, Run
+from bench.suite.results import Row, Run, label
 
 _COLOURS = ("#1f6feb", "#d1242f", "#1a7f37", "#9a6700", "#8250df", "#57606a", "#bf3989", "#0a7ea4")
 _DASHES = ("-", "--", ":", "-.")
@@ -31,19 +31,11 @@ def series(plot: Plot, rows: list[Row]) -> dict[tuple[str, str], list[tuple[floa
     for row in rows:
         if plot.x not in row or any(row.get(key) != value for key, value in plot.where):
             continue
-        who = ", ".join(part for key in plot.by if (part := _part(key, row.get(key))))
+        who = label(plot.by, row)
         for figure in plot.y:
             if isinstance(row.get(figure), int | float):
                 lines.setdefault((who, figure), []).append((float(row[plot.x]), float(row[figure])))
     return {key: sorted(points) for key, points in lines.items()}
-
-
-def _part(key: str, value: object) -> str:
-    if value is None or value is False:
-        return ""
-    if value is True:
-        return key
-    return value if isinstance(value, str) else f"{key} {value}"
 
 
 def _draw(plot: Plot, lines: dict[tuple[str, str], list[tuple[float, float]]]) -> str:

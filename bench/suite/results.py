@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,3 +52,17 @@ def load(path: Path) -> Run:
         return Run(found["machine"], found["which"], found["seconds"], answers)
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: is no result of the suite: {error!r}") from error
+
+
+def label(keys: Iterable[str], row: Row) -> str:
+    """The values that tell a row from the others of its question, in words."""
+    parts = []
+    for key in keys:
+        value = row.get(key)
+        if value is None or value is False:
+            continue
+        if value is True:
+            parts.append(key)
+        else:
+            parts.append(value if isinstance(value, str) else f"{key} {value:g}")
+    return ", ".join(parts)
