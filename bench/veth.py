@@ -6,7 +6,7 @@ saturated; the bare loop in the same run, with and without GSO. Every packet of 
 
 The server's cost is that of its whole process; `engine_us` is its media thread's alone.
 
-    python -m bench.veth [--consumers 50] [--seconds 2] [--json FILE]
+    python -m bench.veth [--consumers 50] [--gso on,off] [--seconds 2] [--json FILE]
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ _PACKETS, _PAYLOAD, _FPS = 8, 1200, 30
 def main() -> int:
     parser = program.parser(__doc__)
     parser.add_argument("--consumers", default="50")
+    parser.add_argument("--gso", default="on,off", choices=("on", "off", "on,off"))
     parser.add_argument("--seconds", type=float, default=2.0)
     args = parser.parse_args()
     program.begin(veth.prepare)
     rows: list[dict[str, Any]] = []
     for count in [int(one) for one in args.consumers.split(",")]:
-        for gso in (True, False):
+        for gso in [one == "on" for one in args.gso.split(",")]:
             limits = bare(count, args.seconds, gso=gso)
             for row in [*limits, *trio.run(tandem, count, args.seconds, gso, args.set)]:
                 limit = next(one["us"] for one in limits if one["load"] == row["load"])

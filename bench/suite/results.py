@@ -33,9 +33,12 @@ class Run:
     def rows(self, question: str, **wanted: Any) -> list[Row]:
         """The rows of a question that have these values; none where it was not asked."""
         answer = self.answers.get(question)
-        if answer is None:
-            return []
-        return [row for row in answer.rows if all(row.get(key) == value for key, value in wanted.items())]
+        return [] if answer is None else those(answer.rows, **wanted)
+
+
+def those(rows: Iterable[Row], **wanted: Any) -> list[Row]:
+    """The rows that have these values."""
+    return [row for row in rows if all(row.get(key) == value for key, value in wanted.items())]
 
 
 def save(run: Run, path: Path) -> None:

@@ -56,6 +56,12 @@ def test_what_was_not_asked_is_not_met() -> None:
     assert all("not asked" in line for line in targets.table(run_of()))
 
 
+def test_asked_but_without_the_row_that_tells() -> None:
+    """As where Janus is not installed, or the question failed."""
+    janus = verdict(run_of(peer_cost=[]), "… Janus")
+    assert (janus.word, janus.shown) == ("unknown", "no figure")
+
+
 def test_the_worst_row_counts() -> None:
     rows = [cost(50, 300), cost(50, 600)]
     assert verdict(run_of(forward_cost=rows), "1→50, frames of 8").value == pytest.approx(2.0)
@@ -71,7 +77,7 @@ def test_latency_is_held_against_the_bare_loop_of_its_own_size() -> None:
         at("tandem", 10, 44, 150),
         at("tandem", 50, 140, 220),
     ]
-    assert targets.latency_against_bare(run_of(forward_latency=rows)) == pytest.approx(1.5)
+    assert targets.latency_against_bare(rows) == pytest.approx(1.5)
 
 
 def test_two_runs_compared() -> None:
