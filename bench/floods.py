@@ -26,6 +26,7 @@ import trio
 
 from bench import program
 from bench.load.cpu import spent, thread_times
+from bench.load.hostile import BATCH, BY_MANY, attacks
 from bench.load.joiner import Joiner
 from bench.report import faults, write
 from server.rtc.certificate import Certificate
@@ -33,6 +34,7 @@ from server.rtc.certificate import Certificate
 _CALL = {"packets": 4, "payload": 1200, "fps": 60}  # video of 2.3 Mbit/s to each
 _VIEWERS = 10
 _PROBE_S = 0.05
+_MANY = 20
 
 
 def main() -> int:
@@ -50,7 +52,6 @@ def main() -> int:
 
 
 async def measure(args: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
-    from bench.load.hostile import attacks
     from bench.load.stage import tandem_stage
     from bench.native.flood import Flood
 
@@ -60,8 +61,11 @@ async def measure(args: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
         with ExitStack() as stack:
             rates = [args.rate] if args.only_rate else [args.rate, 0.0]
             for name in _names(args):
-                victim = stack.enter_context(Joiner(url, certificate, speaks=True))
-                await trio.to_thread.run_sync(_join, victim)
+                victims = []
+                for number in range(_MANY if name == BY_MANY else 1):
+                    victim = stack.enter_context(Joiner(url, certificate, speaks=True))
+                    await trio.to_thread.run_sync(_join, victim, number)
+                    victims.append(victim)
                 if name == "TCP":
                     assert victim.sending is not None
                     address = victim.sending.remote.address
@@ -71,13 +75,14 @@ async def measure(args: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
                         what = "TCP, media" if port == address[1] else "TCP, HTTP"
                         rows.append(await one_run(stage, args.seconds, what, 0.0, flood, quiet))
                     continue
-                attack = attacks(stack, victim)[name]
+                attack = attacks(stack, victims)[name]
                 quiet = await quiet_run(stage)
                 for rate in rates:
                     attack.prepare()
-                    flood = Flood(attack.fds, attack.packets)
+                    flood = Flood(attack.fds, attack.packets, batch=BATCH)
                     rows.append(await one_run(stage, args.seconds, name, rate, flood, quiet))
-                victim.leave()
+                for victim in victims:
+                    victim.leave()
 
 
 def _names(args: argparse.Namespace) -> list[str]:
@@ -167,8 +172,8 @@ class _Connections:
         }  # fmt: skip
 
 
-def _join(victim: Joiner) -> None:
-    victim.join("floods", "victim", first_packet=False)
+def _join(victim: Joiner, number: int) -> None:
+    victim.join(f"floods-{number}", "victim", first_packet=False)
 
 
 def _probe(url: str, into: list[float], ended: threading.Event) -> None:
@@ -212,8 +217,9 @@ def show(row: dict[str, Any]) -> None:
 
 
 ATTACKS = (
-    "junk", "junk like RTP", "plain STUN", "STUN, unknown ufrag", "STUN, wrong integrity", "ClientHello",
-    "forged SRTP", "replayed SRTP", "forged SRTCP", "valid STUN checks", "DTLS by a participant", "TCP",
+    "junk", "junk like RTP", "plain STUN", "STUN of nobody", "STUN of wrong integrity", "ClientHello",
+    "forged SRTP", "replayed SRTP", "forged SRTCP", "valid STUN checks", BY_MANY,
+    "DTLS by a participant", "TCP",
 )  # fmt: skip
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from rtp_core.objects cimport (
 from rtp_core.egress cimport egress_answer, egress_slot
 from rtp_core.outbox cimport SLOT_SIZE
 from rtp_core.route cimport (
-    Path, hash_bytes, hash_path, is_ipv4, limiter_allow, map_get, map_remove, map_set, same_path,
+    Path, allowance_left, allowance_take, hash_bytes, hash_path, is_ipv4, limiter_allow, map_get, map_remove, map_set,
+    same_path,
 )
 from rtp_core.stun cimport (
     STUN_CHECK, STUN_DROP, STUN_MALFORMED, STUN_OK, STUN_PLAIN, STUN_UNKNOWN, StunAddress, StunMessage, stun_check,
@@ -24,6 +25,13 @@ from rtp_core.upstream cimport request_keyframes_for
 
 cdef enum:
     STALE_US = 3_000_000  # a selected path without a check for so long gives way to any other
+    # RFC 8445 sections 14.2 and 6.1.2.5: an agent paces all its checks by 5 ms at least, and has at most 100 pairs.
+    CHECK_EACH_US = 5_000
+    CHECK_BURST = 100
+    # A check takes us about 5 µs: all of them a tenth of a core.
+    CHECKS_EACH_US = 50
+    CHECKS_BURST = 100
+    CALM_US = 500_000  # consent is renewed each 4 to 6 s (RFC 7675 section 5.1), tried again within these
 
 
 cdef inline uint64_t ufrag_key(Core* core, const uint8_t* ufrag, uint32_t size) noexcept nogil:
@@ -60,6 +68,29 @@ cdef void mapped_address(const Path* path, StunAddress* out) noexcept nogil:
     else:
         out.family = 6
         memcpy(out.ip, path.remote.ip, 16)
+
+
+cdef int path_of(const Transport* transport, const Path* path) noexcept nogil:
+    """Its place among the transport's, or -1."""
+    cdef int i
+    for i in range(transport.path_count):
+        if same_path(&transport.paths[i].path, path):
+            return i
+    return -1
+
+
+cdef bint check_due(const Core* core, const Transport* transport, int64_t now, const Path* path) noexcept nogil:
+    """May a check be looked at? Asked before its integrity is computed, which is most of its price.
+
+    Each transport has an allowance, and so have all together. A path that has been calm is exempt: so whoever floods,
+    by however many transports, takes nobody else's consent. Nor does somebody elsewhere who repeats a client's checks.
+    """
+    cdef int at
+    if allowance_left(transport.checks_paid_us, now, CHECK_EACH_US, CHECK_BURST) \
+            and allowance_left(core.checks_paid_us, now, CHECKS_EACH_US, CHECKS_BURST):
+        return True
+    at = path_of(transport, path)
+    return now - (transport.paths[at].checked_us if at >= 0 else transport.consent_us) >= CALM_US
 
 
 cdef void ice_receive(Core* core, int64_t now, const Path* path, const uint8_t* data, int size) noexcept nogil:
@@ -101,11 +132,17 @@ cdef void ice_receive(Core* core, int64_t now, const Path* path, const uint8_t* 
     else:
         core.counters.stun_unknown_ufrag += 1
         return
+    if not check_due(core, transport, now, path):
+        core.counters.checks_limited += 1
+        return
     code = stun_check(&msg, credentials.password, credentials.password_len)
     if code == 401:
         core.counters.auth_failures += 1
         refuse(core, now, path, &msg, 401)
         return
+    # Only what is the client's own is charged: its user fragment is no secret.
+    allowance_take(&transport.checks_paid_us, now, CHECK_EACH_US, CHECK_BURST)
+    allowance_take(&core.checks_paid_us, now, CHECKS_EACH_US, CHECKS_BURST)
     slot = egress_slot(core)
     if slot == NULL:
         return
@@ -128,14 +165,10 @@ cdef void forget_former(Core* core, Transport* transport) noexcept nogil:
 cdef Transport* ice_lookup(Core* core, const Path* path) noexcept nogil:
     cdef uint32_t index
     cdef Transport* transport
-    cdef int i
     if not map_get(&core.by_path, hash_path(path, core.seed), &index):
         return NULL
     transport = <Transport*>slab_at(&core.transports, index)
-    for i in range(transport.path_count):
-        if same_path(&transport.paths[i].path, path):
-            return transport
-    return NULL
+    return transport if path_of(transport, path) >= 0 else NULL
 
 
 cdef void select(Core* core, Transport* transport, int index) noexcept nogil:
@@ -162,16 +195,12 @@ cdef int add_path(Core* core, Transport* transport, int64_t now, const Path* pat
     cdef int i
     cdef int oldest = -1
     if owner == transport:
-        for i in range(transport.path_count):
-            if same_path(&transport.paths[i].path, path):
-                transport.paths[i].path = path[0]  # the address of ours that it asks may change
-                transport.paths[i].checked_us = now
-                return i
+        i = path_of(transport, path)
+        transport.paths[i].path = path[0]  # the address of ours that it asks may change
+        transport.paths[i].checked_us = now
+        return i
     if owner != NULL:  # that client's port has been given to a new connection, which has proved itself
-        for i in range(owner.path_count):
-            if same_path(&owner.paths[i].path, path):
-                remove_path(core, owner, i)
-                break
+        remove_path(core, owner, path_of(owner, path))
     if transport.path_count == MAX_PATHS:
         for i in range(MAX_PATHS):
             if i != transport.selected and (
@@ -244,10 +273,7 @@ cdef void ice_channel_closed(Core* core, uint32_t channel) noexcept nogil:
     transport = ice_lookup(core, &path)
     if transport == NULL:
         return
-    for i in range(transport.path_count):
-        if transport.paths[i].path.channel == channel:
-            remove_path(core, transport, i)
-            break
+    remove_path(core, transport, path_of(transport, &path))
     if transport.selected < 0:
         best = -1
         for i in range(transport.path_count):

@@ -159,7 +159,8 @@ cdef struct Transport:
     int64_t consent_us  # last valid check on any path
     IceCredentials current
     IceCredentials former  # before a restart; ufrag_len 0: none
-    int64_t dtls_paid_us  # until then the client has had its DTLS: see `allowance_take`
+    int64_t checks_paid_us  # until then the client has had its checks: see `allowance_take`
+    int64_t dtls_paid_us  # and its DTLS
     # what belongs to it
     Transport* next_of_router
     Transport* previous_of_router
@@ -312,6 +313,7 @@ cdef struct Counters:
     uint64_t stun_answers
     uint64_t stun_limited
     uint64_t stun_unknown_ufrag
+    uint64_t checks_limited  # by those who had had theirs
     uint64_t auth_failures  # STUN
     uint64_t dtls_in
     uint64_t dtls_limited
@@ -396,6 +398,7 @@ cdef struct Core:
     Map64 by_ssrc  # (transport index, SSRC) -> consumer index
     Deadlines deadlines  # of routers and transports
     Limiter limiter
+    int64_t checks_paid_us  # of all transports together
     Outbox out
     Overload overload
     Held held[MAX_HELD]

@@ -59,11 +59,14 @@ cdef void limiter_init(Limiter* limiter, int per_second, int burst) noexcept nog
 cdef bint limiter_allow(Limiter* limiter, const uint8_t* ip, uint64_t seed, int64_t now_us) noexcept nogil
 
 
+cdef inline bint allowance_left(int64_t paid_us, int64_t now_us, int64_t each_us, int64_t burst) noexcept nogil:
+    """Would `allowance_take` be true?"""
+    return paid_us - now_us < burst * each_us
+
+
 cdef inline bint allowance_take(int64_t* paid_us, int64_t now_us, int64_t each_us, int64_t burst) noexcept nogil:
     """One of what comes at most every `each_us`, or up to `burst` at once (the generic cell rate algorithm)."""
-    if paid_us[0] < now_us:
-        paid_us[0] = now_us
-    if paid_us[0] - now_us >= burst * each_us:
+    if not allowance_left(paid_us[0], now_us, each_us, burst):
         return False
-    paid_us[0] += each_us
+    paid_us[0] = (paid_us[0] if paid_us[0] > now_us else now_us) + each_us
     return True

@@ -18,6 +18,8 @@ from tests.harness.sdp_client import OPUS
 
 _SOURCES = 200  # ports that strangers send from
 _DIFFERENT = 256  # packets of one flood
+BATCH = 8  # packets that a source sends before the next one's turn
+BY_MANY = "valid STUN by many"
 
 
 @dataclass
@@ -27,10 +29,14 @@ class Attack:
     prepare: Callable[[], None] = lambda: None  # right before it begins
 
 
-def attacks(stack: ExitStack, victim: Joiner) -> dict[str, Attack]:
-    """By name. The victim is a speaker whose address, user fragments and packets the attacker knows."""
-    lane = victim.sending
-    assert lane is not None
+def attacks(stack: ExitStack, victims: list[Joiner]) -> dict[str, Attack]:
+    """By name. Victims are speakers whose address, user fragments and packets the attacker knows.
+
+    All but BY_MANY are about the first of them.
+    """
+    victim = victims[0]
+    lanes = [one.sending for one in victims if one.sending is not None]
+    lane = lanes[0]
     strangers = [_stranger(stack, lane.remote.address).fileno() for _ in range(_SOURCES)]
     own = [lane.socket.fileno()]
     forged = [_rtp(number, secrets.token_bytes(1100)) for number in range(_DIFFERENT)]
@@ -45,8 +51,8 @@ def attacks(stack: ExitStack, victim: Joiner) -> dict[str, Attack]:
         "junk": Attack(strangers, [secrets.token_bytes(1200) for _ in range(_DIFFERENT)]),
         "junk like RTP": Attack(strangers, forged),
         "plain STUN": Attack(strangers, [_plain() for _ in range(_DIFFERENT)]),
-        "STUN, unknown ufrag": Attack(strangers, [_check("nobody00", "x" * 32) for _ in range(_DIFFERENT)]),
-        "STUN, wrong integrity": Attack(
+        "STUN of nobody": Attack(strangers, [_check("nobody00", "x" * 32) for _ in range(_DIFFERENT)]),
+        "STUN of wrong integrity": Attack(
             strangers, [_check(lane.remote.ufrag, "x" * 32) for _ in range(_DIFFERENT)]
         ),
         "ClientHello": Attack(strangers, [hello]),
@@ -55,6 +61,11 @@ def attacks(stack: ExitStack, victim: Joiner) -> dict[str, Attack]:
         "forged SRTCP": Attack(own, [b"\x81\xc9" + secrets.token_bytes(90) for _ in range(_DIFFERENT)]),
         "valid STUN checks": Attack(
             own, [_check(lane.remote.ufrag, lane.remote.pwd) for _ in range(_DIFFERENT)]
+        ),
+        # Each sends its own.
+        BY_MANY: Attack(
+            [one.socket.fileno() for one in lanes],
+            [packet for one in lanes for packet in [_check(one.remote.ufrag, one.remote.pwd)] * BATCH],
         ),
         "DTLS by a participant": Attack(own, [hello]),
     }

@@ -1,7 +1,7 @@
 """Whatever one peer sends: the pipeline takes it, answers within bounds, and still forwards afterwards.
 
 The first byte chooses who sends and whether the rest is sealed as that peer's own SRTP or SRTCP, so that
-mutations reach what lies behind authentication.
+mutations reach what lies behind authentication; or each byte is a valid check, from one of its addresses.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ SEEDS = [
     b"\x03" + receiver_report(1) + nack(1, 0xC0, [1, 2, 3]) + pli(1, 0xC0),
     b"\x04\x00\x01\x00\x00\x21\x12\xa4\x42" + bytes(12),
     b"\x04\x16\xfe\xfd" + bytes(40),
+    b"\x08\x00\x11\x02\x13\x20",
 ]
 
 
@@ -43,7 +44,12 @@ def fuzz_one(data: bytes) -> None:
     choice, body = (data[0], data[1:]) if data else (0, b"")
     client = _receiver if choice & 2 else _sender
     try:
-        if choice & 4:
+        if choice & 8:
+            for byte in body[:40]:
+                client.move("192.0.2.1", (200 if client is _receiver else 100) + (byte & 15))
+                client.check(nominate=byte & 16 != 0)
+                _world.now += (byte >> 5) * 1000
+        elif choice & 4:
             client.send(body[:65535])
         elif choice & 1:
             client.send(client.out.protect_rtcp(body[:1800]))

@@ -165,6 +165,7 @@ def test_reused_address_belongs_to_who_proved_itself_last(world: World) -> None:
 def test_many_paths_stay_bounded(world: World) -> None:
     client = Client(world, "a", port=1)
     for port in range(2000, 2100):
+        world.now += 5_000
         client.move("192.0.2.1", port)
         client.check(nominate=False)
     client.send(b"\x16hello")
