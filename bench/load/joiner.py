@@ -25,6 +25,7 @@ from tests.harness import stun
 from tests.harness.sdp_client import OPUS, send_offer
 
 PATIENCE_S = 20.0  # for one join as a whole
+FEATURES = ["participants.changed"]  # notifications that it understands (docs/protocol.md, hello)
 _CHECK_AGAIN_S = 0.5
 AUDIO_SSRC = 1001
 
@@ -168,7 +169,7 @@ class Joiner:
         sdp = None
         if self._speaks:
             sdp = send_offer_once(self.certificate).replace("UFRAG", self._ufrag).replace("P" * 22, self._pwd)
-        self._ask("hello", name=name, client="bench")
+        self._ask("hello", name=name, client="bench", features=FEATURES)
         joining = self._ask("call.join", roomId=room, audioEnabled=False, videoEnabled=False, sdp=sdp)
         result = self._result(joining)
         answered = time.perf_counter() - began
@@ -207,6 +208,11 @@ class Joiner:
             self._read()
         if self._offers and self.receiving is not None:
             self._answer(self._offers[-1])
+
+    @property
+    def socket(self) -> socket.socket | None:
+        """Its WebSocket's."""
+        return None if self._socket is None else self._socket.socket
 
     def close(self) -> None:
         if self._socket is not None:

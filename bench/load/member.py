@@ -10,7 +10,7 @@ import re
 import secrets
 from typing import Any, NamedTuple
 
-from bench.load.joiner import PATIENCE_S, Joiner, Lane, Remote, remote_of
+from bench.load.joiner import FEATURES, PATIENCE_S, Joiner, Lane, Remote, remote_of
 from bench.load.plain_websocket import PlainWebSocket
 from bench.load.plan import Kind, Media, Place, Receiving, Sending
 from server.rtc.certificate import Certificate
@@ -57,7 +57,7 @@ class Member(Joiner):
     def enter(self, room: str, name: str) -> None:
         """RuntimeError or TimeoutError if it cannot."""
         self._socket = PlainWebSocket(self._url, PATIENCE_S)
-        self._ask("hello", name=name, client="bench")
+        self._ask("hello", name=name, client="bench", features=FEATURES)
         enabled = {f"{kind}Enabled": kind in self.media for kind in ("audio", "video")}
         joining = self._ask("call.join", roomId=room, sdp=self._offer() if self.media else None, **enabled)
         result = self._result(joining)

@@ -16,7 +16,7 @@ class PlainWebSocket:
         """`url` is ws://…; ConnectionError if the server will not have it."""
         parts = urlsplit(url)
         assert parts.hostname is not None
-        self._socket = socket.create_connection((parts.hostname, parts.port or 80), timeout_s)
+        self._socket = self.socket = socket.create_connection((parts.hostname, parts.port or 80), timeout_s)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._poll = select.poll()  # not select(): that knows 1,024 sockets
         self._poll.register(self._socket, select.POLLIN)

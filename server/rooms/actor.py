@@ -17,6 +17,7 @@ import trio
 from server.db.changes import CallMetricsUpdate, Change
 from server.errors import ClientError
 from server.media.api import Consumer, MediaServer, Producer, TransportState, WebRtcTransport
+from server.rooms.announce import announce
 from server.rooms.inbox import Inbox
 from server.rooms.session import Encoded, Session
 from server.rooms.sfu import Sfu
@@ -25,6 +26,7 @@ from server.session.call import Call
 from server.session.lifecycle import Event
 from server.session.opening import NewCall
 from server.session.participants import Joiner
+from server.session.roster import Pace
 from server.session.settings import CallSettings
 from server.session.switch import SfuRoom
 from server.signaling import messages as m
@@ -34,6 +36,7 @@ T = TypeVar("T")
 
 MAX_REQUESTS = 256  # that wait for one room; more senders wait for a place
 BATCH = 64  # requests between two looks at the clock
+OFFERS = 64  # made between two looks at the inbox
 SILENCE_DBOV = -100.0  # levels below are not told
 
 
@@ -78,6 +81,8 @@ class Room:
         self._members: dict[str, Session] = {}  # by participant id
         self.finished = trio.Event()  # set by the directory once the room is out of its books
         self._heard = False  # the last audio levels told were not all silence
+        self._levels = Pace(settings.tell_at_once_up_to)
+        self._offers = Pace(settings.tell_at_once_up_to)
         router = media.create_router(self)
         self.sfu = Sfu(router, send_offer=self._send_offer)
         self._router = router
@@ -125,7 +130,10 @@ class Room:
     def _sleep_s(self) -> float:
         now = self._clock()
         timeout = self.call.next_timeout(now)
-        return math.inf if timeout is None else max(0.0, timeout[0] - now)
+        due = math.inf if timeout is None else timeout[0]
+        if self.sfu.offers_wait:
+            due = min(due, self._offers.due(self.call.present, now))
+        return max(0.0, due - now)
 
     def _work(self) -> None:
         news, requests = self._inbox.take(BATCH)
@@ -203,11 +211,13 @@ class Room:
         """A member's connection came or went."""
 
         def news() -> None:
-            if session.room is self and session.participant_id in self.call.participant_ids:
-                if here:
-                    self.call.attach(session.participant_id, self._clock())
-                else:
-                    self.call.detach(session.participant_id, self._clock())
+            participant_id = session.participant_id
+            if session.room is not self or participant_id is None or not self.call.has(participant_id):
+                return
+            if here:
+                self.call.attach(participant_id, self._clock())
+            else:
+                self.call.detach(participant_id, self._clock())
 
         self._inbox.tell(("connection", session.id), news)
 
@@ -233,8 +243,15 @@ class Room:
     def _reconcile(self) -> None:
         """Media as it should be after a batch; the ids that come of it may be facts to record."""
         if not self.call.over:
+            now = self._clock()
             for ids in self.sfu.reconcile():
-                self.call.sfu_ids(ids, self._clock())
+                self.call.sfu_ids(ids, now)
+            if self.sfu.offers_wait and self._offers.due(self.call.present, now) <= now:
+                self.call.roster.tell()
+                self._carry_out()
+                self.sfu.offer(OFFERS)
+                if not self.sfu.offers_wait:
+                    self._offers.told(now)
             self._carry_out()
 
     def _execute(self, effect: fx.Effect) -> None:
@@ -245,6 +262,9 @@ class Room:
                     session = self._members.get(participant_id)
                     if session is not None:
                         session.notify(effect.method, params, lossy=effect.lossy)
+            case fx.NotifyChanged():
+                here = self._members
+                announce(effect.changed, [(one, here[one]) for one in effect.to if one in here])
             case fx.NotifySession():
                 if effect.session_id in self._sessions:
                     self._sessions[effect.session_id].notify(effect.method, effect.params)
@@ -307,7 +327,9 @@ class Room:
                 speaker = self.sfu.speaker_of(producer)
                 if speaker is not None and dbov > SILENCE_DBOV and producer.source == "microphone":
                     loud[speaker] = round(dbov, 1)
-            if loud or self._heard:
+            now = self._clock()
+            if (loud or self._heard) and self._levels.due(self.call.present, now) <= now:
+                self._levels.told(now)
                 self._heard = bool(loud)
                 told = Encoded(m.AudioLevels(loud))
                 for session in self._members.values():

@@ -86,6 +86,7 @@ class Directory:
             session, resync = self._resume(identity, params.resume)
         else:
             session, resync = self._open(identity, params), False
+        session.features = frozenset(params.features)
         room = session.room
         return session, m.HelloResult(
             session_id=session.id,
@@ -336,7 +337,7 @@ class Directory:
         """How many calls of this user wait for their first join."""
         calls = [room.call for room in self._rooms.values()]
         return sum(
-            one.initiator_id == initiator_id and one.status == "INITIATED" and not one.participant_ids
+            one.initiator_id == initiator_id and one.status == "INITIATED" and not one.present
             for one in calls
         )
 
@@ -400,7 +401,7 @@ class Directory:
             "sessions": len(self._sessions),
             "attached": sum(one.sink is not None for one in self._sessions.values()),
             "calls": len(calls),
-            "participants": sum(len(call.participant_ids) for call in calls),
+            "participants": sum(call.present for call in calls),
             "p2p_calls": sum(call.mode == "p2p" for call in calls),
             "sfu_calls": sum(call.mode == "sfu" for call in calls),
         }

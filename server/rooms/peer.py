@@ -83,6 +83,7 @@ class Peer:
         self._refused: set[str] = set()  # producers that the core gave no consumer for
         self._offers = 0
         self._stale = True  # the client's newest offer does not say how it should be
+        self.urgent = True  # the client waits for an offer: without it, it is not connected
 
     # ---- the send connection --------------------------------------------------------------------------
 
@@ -197,10 +198,16 @@ class Peer:
         self._recv_negotiation.set_ssrc(mid, consumer.ssrc, consumer.rtx_ssrc, offering.participant_id)
         return _Leg(consumer, offering)
 
+    @property
+    def to_be_offered(self) -> bool:
+        """The client has not the receive connection's newest form, and owes no answer."""
+        return self._stale and self.outstanding is None
+
     def offer(self) -> None:
         """Send the receive connection's newest form, unless the client has it or owes an answer."""
-        if not self._stale or self.outstanding is not None:
+        if not self.to_be_offered:
             return
+        self.urgent = False
         self._offers += 1
         self._stale = False
         self.outstanding = SfuOffer(
@@ -228,7 +235,7 @@ class Peer:
         """A new offer with fresh ICE credentials; it replaces one that is out."""
         self.recv.restart_ice()
         self.outstanding = None
-        self._stale = True
+        self._stale = self.urgent = True
 
     def keyframe(self, consumer_id: str) -> None:
         for leg in self._legs.values():

@@ -33,12 +33,20 @@ class Sink(Protocol):
 
 
 class Encoded:
-    """Parameters that many sessions are sent: turned into JSON once for them all."""
+    """Parameters that many sessions are sent: turned into JSON, and kept, once for them all."""
 
-    __slots__ = ("body",)
+    __slots__ = ("_body",)
 
     def __init__(self, params: Wire) -> None:
-        self.body = _encode(params)
+        body = _encode(params)
+        self._body = b"{" if body == b"{}" else body[:-1] + b","
+
+    def __len__(self) -> int:
+        return len(self._body)
+
+    def numbered(self, seq: int) -> msgspec.Raw:
+        """A complete JSON object."""
+        return msgspec.Raw(b'%b"seq":%d}' % (self._body, seq))
 
 
 class Session:
@@ -51,13 +59,14 @@ class Session:
         self.identity = identity
         self.name = name
         self.device = device
+        self.features: frozenset[str] = frozenset()  # of the protocol, that its client understands
         self.seq = 0
         self.sink: Sink | None = None
         self.expires_at: float | None = None  # Unix seconds; None while a connection is attached
         # Owned by the room actor that this session is in.
         self.room: Room | None = None
         self.participant_id: str | None = None
-        self._sent: deque[tuple[int, str, msgspec.Raw]] = deque()
+        self._sent: deque[tuple[int, str, Encoded]] = deque()
         self._sent_bytes = 0
         self._dropped = 0  # up to this seq there is nothing to replay any more
         self._delivered = 0  # the newest seq that went to a connection
@@ -80,14 +89,12 @@ class Session:
         if lossy and (self.sink is None or self._held):
             return
         self.seq += 1
-        body = params.body if isinstance(params, Encoded) else _encode(params)
-        comma = b"" if body == b"{}" else b","
-        raw = msgspec.Raw(b'%b%b"seq":%d}' % (body[:-1], comma, self.seq))
-        self._sent.append((self.seq, method, raw))
-        self._sent_bytes += len(bytes(raw))
+        encoded = params if isinstance(params, Encoded) else Encoded(params)
+        self._sent.append((self.seq, method, encoded))
+        self._sent_bytes += len(encoded)
         while len(self._sent) > REPLAY_COUNT or (self._sent_bytes > REPLAY_BYTES and len(self._sent) > 1):
             self._dropped, _, oldest = self._sent.popleft()
-            self._sent_bytes -= len(bytes(oldest))
+            self._sent_bytes -= len(oldest)
         self._deliver()
 
     @contextmanager
@@ -130,7 +137,7 @@ class Session:
         kept = [entry for entry in self._sent if entry[1] != method]
         if len(kept) < len(self._sent):
             self._sent = deque(kept)
-            self._sent_bytes = sum(len(bytes(raw)) for _, _, raw in kept)
+            self._sent_bytes = sum(len(encoded) for _, _, encoded in kept)
 
     def _deliver(self) -> None:
         if self.sink is None or self._held or self._delivered == self.seq:
@@ -140,7 +147,7 @@ class Session:
             if entry[0] <= self._delivered:
                 break
             fresh.append(entry)
-        for seq, method, raw in reversed(fresh):
-            if not self.sink.send_nowait(method, raw):
+        for seq, method, encoded in reversed(fresh):
+            if not self.sink.send_nowait(method, encoded.numbered(seq)):
                 return  # the connection is going down; what it missed is replayed after a resume
             self._delivered = seq

@@ -12,56 +12,65 @@ from typing import Any
 from server.db.changes import SfuIds
 from server.errors import ClientError
 from server.media.api import Producer, Router, WebRtcTransport
-from server.rooms.peer import Peer
+from server.rooms.peer import Offering, Peer
 from server.rooms.tally import Tally
 from server.rtc.parameters import Direction
 from server.signaling.messages import SfuOffer
 
 
 class Sfu:
+    """Who has changed is looked at by `reconcile`, the others only when there is something else to have: in a
+    room of a thousand most are listeners, whom a join leaves as they are."""
+
     def __init__(self, router: Router, *, send_offer: Callable[[str, SfuOffer], None]) -> None:
         self.router = router
         self.forwarding = False
         self._send_offer = send_offer
         self._peers: dict[str, Peer] = {}
         self._known_ids: dict[str, SfuIds] = {}
-        self._changed = False  # since the last reconcile
+        self._owners: dict[str, str] = {}  # of transports
+        self._changed: dict[str, None] = {}  # peers, since the last reconcile
+        self._wanted: dict[str, Offering] = {}  # what there is to have, by producer id
+        self._given: dict[str, dict[str, Offering]] = {}  # the same by its peer
+        self._moved = False  # what there is to have has changed since the last reconcile
+        self._unoffered: dict[str, None] = {}  # peers whose newest offer waits to be made
         self._closed = Tally()  # what those counted that are closed
 
     def open(self, participant_id: str, *, publish: bool) -> None:
-        self._changed = True
+        self._changed[participant_id] = None
         self._peers[participant_id] = Peer(
             participant_id, self.router, publish=publish, send_offer=self._send_offer, tally=self._closed
         )
 
     def close(self, participant_id: str) -> None:
-        self._changed = True
         peer = self._peers.pop(participant_id, None)
-        self._known_ids.pop(participant_id, None)
-        if peer is not None:
-            peer.close()
+        if peer is None:
+            return
+        self._take_over(participant_id, {})
+        self._disown(self._known_ids.pop(participant_id, None))
+        peer.close()
 
     def forward(self, on: bool) -> None:
         if on and self.forwarding:
-            for peer in self._peers.values():
-                for producer in peer.producers.values():
-                    if producer.kind == "video":
-                        producer.request_keyframe()
-        self._changed |= self.forwarding != on
+            for one in self._wanted.values():
+                if one.producer.kind == "video":
+                    one.producer.request_keyframe()
+        if self.forwarding != on:
+            self._changed |= dict.fromkeys(self._peers)
         self.forwarding = on
 
     def share_screen(self, participant_id: str, on: bool) -> None:
         peer = self._peers.get(participant_id)
         if peer is not None:
             peer.sharing = on
-            self._changed = True
+            self._changed[participant_id] = None
 
     def peer(self, participant_id: str) -> Peer:
         """One participant's connections, to negotiate or change them. ClientError `not_in_call`."""
-        self._changed = True
         peer = self._peers.get(participant_id)
         if peer is None:
             raise ClientError("not_in_call", "you are not in this call: join it first")
+        self._changed[participant_id] = None
         return peer
 
     def outstanding_offer(self, participant_id: str) -> SfuOffer | None:
@@ -76,32 +85,68 @@ class Sfu:
         return tally.figures()
 
     def reconcile(self) -> list[SfuIds]:
-        """Make it so. Returns the ids of those participants whose ids are new or changed."""
-        if not self._changed:
-            return []
-        self._changed = False
-        for peer in self._peers.values():
+        """Make it so. Returns the ids of those participants whose ids are new or changed.
+
+        Offers are made to those who wait for one to be connected; the others' wait for `offer`.
+        """
+        changed = [self._peers[one] for one in self._changed if one in self._peers]
+        self._changed.clear()
+        for peer in changed:
             peer.produce(on=self.forwarding)
-        wanted = {one.producer.id: one for peer in self._peers.values() for one in peer.offerings()}
+            self._take_over(peer.id, {one.producer.id: one for one in peer.offerings()})
+        looked_at = list(self._peers.values()) if self._moved else changed
+        self._moved = False
+        for peer in looked_at:
+            peer.consume(self._wanted)
+            if peer.urgent:
+                peer.offer()
+            elif peer.to_be_offered:
+                self._unoffered[peer.id] = None
         fresh: list[SfuIds] = []
-        for peer in self._peers.values():
-            peer.consume(wanted)
-            peer.offer()
+        for peer in changed:
             ids = peer.ids()
-            if self._known_ids.get(peer.id) != ids:
+            before = self._known_ids.get(peer.id)
+            if before != ids:
+                self._disown(before)
+                self._owners |= {peer.send.id: peer.id, peer.recv.id: peer.id}
                 self._known_ids[peer.id] = ids
                 fresh.append(ids)
         return fresh
 
+    @property
+    def offers_wait(self) -> bool:
+        return bool(self._unoffered)
+
+    def offer(self, most: int) -> None:
+        """Make the offers that wait, so many at most."""
+        for participant_id in list(self._unoffered)[:most]:
+            del self._unoffered[participant_id]
+            peer = self._peers.get(participant_id)
+            if peer is not None:
+                peer.offer()
+
     def owner_of(self, transport: WebRtcTransport) -> tuple[str, Direction] | None:
         """Whose connection this is; None for one that was replaced or closed."""
-        for peer in self._peers.values():
-            if transport.id in (peer.send.id, peer.recv.id):
-                return peer.id, transport.direction
-        return None
+        owner = self._owners.get(transport.id)
+        return None if owner is None else (owner, transport.direction)
 
     def speaker_of(self, producer: Producer) -> str | None:
-        for peer in self._peers.values():
-            if any(own.id == producer.id for own in peer.producers.values()):
-                return peer.id
-        return None
+        offering = self._wanted.get(producer.id)
+        return None if offering is None else offering.participant_id
+
+    def _take_over(self, participant_id: str, given: dict[str, Offering]) -> None:
+        """What there is to have of this one, from now on."""
+        before = self._given.pop(participant_id, {})
+        if given:
+            self._given[participant_id] = given
+        if before.keys() == given.keys():
+            return
+        for producer_id in before.keys() - given.keys():
+            del self._wanted[producer_id]
+        self._wanted |= {one: offering for one, offering in given.items() if one not in before}
+        self._moved = True
+
+    def _disown(self, ids: SfuIds | None) -> None:
+        if ids is not None:
+            self._owners.pop(ids.send_transport_id or "", None)
+            self._owners.pop(ids.recv_transport_id or "", None)

@@ -11,23 +11,14 @@ import msgspec
 from server.db import changes
 from server.errors import ClientError
 from server.rtc.parameters import Direction
+from server.session import effects as fx
 from server.session.captions import Captions, captions_of
-from server.session.effects import (
-    ClosePeer,
-    Dismiss,
-    Effect,
-    Forward,
-    Notify,
-    NotifySession,
-    OpenPeer,
-    Persist,
-    ScreenShare,
-)
 from server.session.lifecycle import Event, Lifecycle
 from server.session.metrics import CallMetrics
 from server.session.opening import Ahead, NewCall, created
 from server.session.participants import Joiner, Participant, Participants
 from server.session.ringing import Ringing
+from server.session.roster import Roster
 from server.session.settings import CallSettings, Policy
 from server.session.switch import SfuRoom, Switch
 from server.signaling import messages as m
@@ -46,10 +37,11 @@ class Call:
         self.ended: m.CallOver | None = None
         self._settings = settings
         self._media = media
-        self._out: list[Effect] = []
+        self._out: list[fx.Effect] = []
         self._people = Participants()
         mode = captions_of(new.settings, settings.captions)
-        self._captions = Captions(self.id, mode, self._people, self._out.append)
+        self.roster = Roster(self._people, at_once=settings.tell_at_once_up_to, emit=self._out.append)
+        self._captions = Captions(self.id, mode, self._people, self._emit)
         self._users_seen: set[str] = set()
         self._metrics = CallMetrics(now, before=new.metrics)
         ahead = new.initiator if isinstance(new.initiator, Ahead) else None
@@ -65,14 +57,14 @@ class Call:
             participants=self._people,
             metrics=self._metrics,
             router=router,
-            emit=self._out.append,
+            emit=self._emit,
         )
         sfu = self._switch.mode == "sfu"
         if ahead is None or ahead.name:
             self._see_user(new.initiator, now)
         self._persist(created(new, self.status, self.mode, router if sfu else None, now))
         if sfu:
-            self._out.append(Forward(True))
+            self._out.append(fx.Forward(True))
         if self.status == "ACTIVE":
             self._start(now)
         ring_until = self._wait_until or now + settings.ring_timeout_s
@@ -122,6 +114,13 @@ class Call:
         return self._people.ids()
 
     @property
+    def present(self) -> int:
+        return len(self._people)
+
+    def has(self, participant_id: str) -> bool:
+        return participant_id in self._people
+
+    @property
     def participants(self) -> list[m.ParticipantInfo]:
         return [one.info() for one in self._people]
 
@@ -169,7 +168,7 @@ class Call:
             pending_offer=offer,
         )
 
-    def effects(self) -> list[Effect]:
+    def effects(self) -> list[fx.Effect]:
         """What is to be done since the last time, in order."""
         drained = self._out[:]
         self._out.clear()
@@ -179,7 +178,10 @@ class Call:
         """When `tick` is due (Unix seconds) and the reason; None once the call is over."""
         if self.over:
             return None
-        due = [(one.away_until, "resume") for one in self._people if one.away_until is not None]
+        due = [(one.away_until, "resume") for one in self._people.away if one.away_until is not None]
+        told = self.roster.next_timeout(now)
+        if told is not None:
+            due.append((told, "roster"))
         if self._ringing.until is not None:
             due.append((self._ringing.until, "ring"))
         if self._empty_since is not None:
@@ -204,20 +206,22 @@ class Call:
             raise ClientError("call_full", f"this call takes {limit} participants at most", field="roomId")
         if before is not None:
             if before.session_id != joiner.session_id:
-                self._out.append(NotifySession(before.session_id, "call.replaced", m.Replaced(self.id)))
+                self._out.append(fx.NotifySession(before.session_id, "call.replaced", m.Replaced(self.id)))
             self._remove(before, "replaced", now, dismiss=before.session_id != joiner.session_id)
         self._see_user(joiner, now)
         one = self._people.add(joiner, now)
         self._persist(one.joined(self.id, now))
         self._empty_since = None
-        self._metrics.present(list(self._people.ids()))
-        self._tell_others(one, "participant.joined", m.ParticipantEvent(one.info()))
+        self._metrics.joined(one.id, len(self._people))
+        self.roster.joined(one)
         self._ringing.answered(joiner.user_id, joiner.session_id)
         if len(self._people) == self._answered_by and self._lifecycle.apply(Event.ANSWERED):
             self._wait_until = None
             self._start(now)
-            self._tell_others(one, "call.updated", self._updated())
-        self._out.append(OpenPeer(one.id, joiner.publish))
+            others = self._people.ids(but=one.id)
+            if others:
+                self._emit(fx.Notify(others, "call.updated", self._updated()))
+        self._out.append(fx.OpenPeer(one.id, joiner.publish))
         found = self.snapshot(one.id)
         self._switch.joined(one.id, now)
         self._settle(now)
@@ -231,7 +235,7 @@ class Call:
         """Somebody with the right to it takes a participant out of the call, for whom it is then over."""
         one = self._one(participant_id)
         self._out.append(
-            NotifySession(one.session_id, "call.ended", m.CallOver(self.id, "removed", self.status))
+            fx.NotifySession(one.session_id, "call.ended", m.CallOver(self.id, "removed", self.status))
         )
         self.leave(participant_id, now, reason="removed")
 
@@ -255,7 +259,7 @@ class Call:
         """The participant's connection is cut; its media and its place stay for the grace time."""
         one = self._one(participant_id)
         if not one.away:
-            one.away_until = now + self._settings.resume_grace_s
+            self._people.cut(one, now + self._settings.resume_grace_s)
             self._status_changed(one, now)
             self._switch.away(one.id)
             self._settle(now)
@@ -264,7 +268,7 @@ class Call:
         """The participant's connection is back."""
         one = self._one(participant_id)
         if one.away:
-            one.away_until = None
+            self._people.back(one)
             self._metrics.reconnections += 1
             self._status_changed(one, now)
             self._switch.back(one.id, now)
@@ -298,9 +302,9 @@ class Call:
         if change != changes.ParticipantMedia(at=now, participant_id=one.id):
             self._persist(change)
         if before != after:
-            self._tell_others(one, "participant.updated", m.ParticipantEvent(after))
+            self.roster.updated(one)
         if before.screen_share_enabled != after.screen_share_enabled:
-            self._out.append(ScreenShare(one.id, after.screen_share_enabled))
+            self._out.append(fx.ScreenShare(one.id, after.screen_share_enabled))
 
     def signal(self, participant_id: str, said: m.P2pSignal) -> None:
         """Relay to the other side of the P2P connection; of another epoch: silence."""
@@ -310,7 +314,7 @@ class Call:
             raise ClientError("not_found", "no such participant in this call", field="to")
         if self._switch.relays(said.epoch):
             relayed = m.P2pSignalled(participant_id, said.epoch, said.description, said.candidate)
-            self._out.append(Notify((said.to,), "p2p.signal", relayed))
+            self._out.append(fx.Notify((said.to,), "p2p.signal", relayed))
 
     def swapped(self, participant_id: str, said: m.EpochSwapped, now: float) -> None:
         one = self._one(participant_id)
@@ -338,7 +342,7 @@ class Call:
         """To everybody, the sender too, so that all see the same order."""
         one = self._one(participant_id)
         message = m.ChatMessage(one.id, one.name, text, round(now * 1000))
-        self._out.append(Notify(self._people.ids(), "chat.message", message))
+        self._emit(fx.Notify(self._people.ids(), "chat.message", message))
 
     def caption(self, participant_id: str, said: m.CaptionSend, now: float) -> None:
         self._captions.say(self._one(participant_id), said, now)
@@ -376,7 +380,7 @@ class Call:
         one = self._people.get(participant_id)
         if one is None:
             return
-        self._out.append(Notify((one.id,), "sfu.transport", said))
+        self._out.append(fx.Notify((one.id,), "sfu.transport", said))
         if said.state == "connected":
             self._seen_working(one, now)
         elif said.state in ("failed", "closed"):
@@ -389,7 +393,7 @@ class Call:
     def tick(self, now: float) -> None:
         if self.over:
             return
-        for one in list(self._people):
+        for one in self._people.away:
             if one.away_until is not None and one.away_until <= now:
                 self._remove(one, "timeout", now)
         if self._ringing.until is not None and self._ringing.until <= now:
@@ -401,6 +405,7 @@ class Call:
         if self._empty_since is not None and self._empty_since + self._settings.empty_grace_s <= now:
             self._finish(Event.EMPTIED, now)
         self._settle(now)
+        self.roster.tick(now)
 
     def stop(self, event: Event, now: float) -> None:
         """The server ends the call: SERVER_SHUTDOWN or SERVER_ERROR."""
@@ -421,9 +426,9 @@ class Call:
         self.ended = m.CallOver(self.id, reason, status)
         everyone = self._people.ids()
         if everyone:
-            self._out.append(Notify(everyone, "call.ended", self.ended))
+            self._emit(fx.Notify(everyone, "call.ended", self.ended))
         for one in list(self._people):
-            self._out.append(Dismiss(one.session_id))
+            self._out.append(fx.Dismiss(one.session_id))
             self._people.remove(one.id)
 
     def _settle(self, now: float) -> None:
@@ -438,10 +443,10 @@ class Call:
         self._people.remove(one.id)
         self._captions.left(one.id)
         self._persist(changes.ParticipantLeft(at=now, participant_id=one.id, reason=reason))
-        self._out.append(ClosePeer(one.id))
-        self._tell_others(one, "participant.left", m.ParticipantGone(one.id, reason))
+        self._out.append(fx.ClosePeer(one.id))
+        self.roster.left(one.id, reason)
         if dismiss:
-            self._out.append(Dismiss(one.session_id))
+            self._out.append(fx.Dismiss(one.session_id))
         self._switch.left(one.id, now)
         if len(self._people) == 0 and reason != "replaced":
             if self.status != "INITIATED":
@@ -463,7 +468,7 @@ class Call:
 
     def _status_changed(self, one: Participant, now: float) -> None:
         self._persist(changes.ParticipantStatusChanged(at=now, participant_id=one.id, status=one.status))
-        self._tell_others(one, "participant.updated", m.ParticipantEvent(one.info()))
+        self.roster.updated(one)
 
     def _see_user(self, joiner: Joiner | Ahead, now: float) -> None:
         if joiner.user_id is not None and joiner.user_id not in self._users_seen:
@@ -472,13 +477,14 @@ class Call:
                 changes.UserSeen(at=now, user_id=joiner.user_id, name=joiner.name, avatar=joiner.avatar)
             )
 
-    def _tell_others(self, one: Participant, method: str, params: m.Wire) -> None:
-        others = self._people.ids(but=one.id)
-        if others:
-            self._out.append(Notify(others, method, params))
+    def _emit(self, effect: fx.Effect) -> None:
+        """What is told to many may name somebody of whom they have not been told: that comes first."""
+        if isinstance(effect, fx.Notify) and len(effect.to) > 1:
+            self.roster.tell()
+        self._out.append(effect)
 
     def _persist(self, change: changes.Change) -> None:
-        self._out.append(Persist(change))
+        self._out.append(fx.Persist(change))
 
     def _updated(self) -> m.CallUpdated:
         return m.CallUpdated(self.id, self.status, self._switch.mode, _ms(self.started_at))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from server.db.changes import Change
-from server.signaling.messages import Wire
+from server.signaling.messages import ParticipantsChanged, Wire
 
 
 class Notify(msgspec.Struct, frozen=True):
@@ -15,6 +15,13 @@ class Notify(msgspec.Struct, frozen=True):
     method: str
     params: Wire
     lossy: bool = False  # of no use later: not kept for those whose connection is cut
+
+
+class NotifyChanged(msgspec.Struct, frozen=True):
+    """Tell these participants who came, changed and went, in the form that each of their clients knows."""
+
+    to: tuple[str, ...]  # participant ids
+    changed: ParticipantsChanged
 
 
 class NotifySession(msgspec.Struct, frozen=True):
@@ -72,5 +79,14 @@ class Dismiss(msgspec.Struct, frozen=True):
 
 
 Effect = (
-    Notify | NotifySession | NotifyUser | Persist | OpenPeer | ClosePeer | Forward | ScreenShare | Dismiss
+    Notify
+    | NotifyChanged
+    | NotifySession
+    | NotifyUser
+    | Persist
+    | OpenPeer
+    | ClosePeer
+    | Forward
+    | ScreenShare
+    | Dismiss
 )

@@ -38,6 +38,10 @@ def pairs_of(participants: Iterable[str]) -> set[PairKey]:
     return {(a, b) for a in everyone for b in everyone if a != b}
 
 
+def _without(participant_id: str, pairs: set[PairKey]) -> set[PairKey]:
+    return {pair for pair in pairs if participant_id not in pair}
+
+
 class Epoch:
     """The bookkeeping of one epoch. It decides when; the call does what follows."""
 
@@ -113,10 +117,9 @@ class Epoch:
 
     def leave(self, participant_id: str) -> None:
         self.members.discard(participant_id)
-        keep = pairs_of(self.members)
-        self._holding &= keep
-        self.old_path &= keep
-        self.swapped &= keep
+        self._holding = _without(participant_id, self._holding)
+        self.old_path = _without(participant_id, self.old_path)
+        self.swapped = _without(participant_id, self.swapped)
 
     def waive(self, participant_id: str) -> None:
         """Its connection is cut: it can't report, so on the way to the SFU the others don't wait for it.
@@ -126,7 +129,7 @@ class Epoch:
         if self.to_mode == "p2p":
             self.disturbed = True
         else:
-            self._holding = {pair for pair in self._holding if participant_id not in pair}
+            self._holding = _without(participant_id, self._holding)
 
     def commit(self, now: float) -> bool:
         if not self._step("commit"):

@@ -67,10 +67,10 @@ class CallMetrics:
         self._sent: dict[str, _Counter] = {}
         self._received: dict[str, _Counter] = {}
 
-    def present(self, participant_ids: list[str]) -> None:
-        """Somebody joined: these are here now."""
-        self._people.update(participant_ids)
-        self.peak = max(self.peak, len(participant_ids))
+    def joined(self, participant_id: str, present: int) -> None:
+        """So many are here now."""
+        self._people.add(participant_id)
+        self.peak = max(self.peak, present)
 
     def report(self, participant_id: str, stats: ClientStats) -> None:
         self._loss.add(stats.packet_loss)

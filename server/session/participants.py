@@ -48,6 +48,9 @@ class Participant:
         self.away_until: float | None = None  # the connection is cut; gone for good at this time
         self.sfu = SfuIds(participant_id=participant_id, send_transport_id=None, recv_transport_id=None)
         self.poor_reports = 0
+        self._info: tuple[tuple[object, ...], ParticipantInfo] | None = (
+            None  # what it says, and as it was made
+        )
 
     @property
     def away(self) -> bool:
@@ -74,17 +77,24 @@ class Participant:
         )
 
     def info(self) -> ParticipantInfo:
-        return ParticipantInfo(
-            participant_id=self.id,
-            name=self.name,
-            role=self.role,
-            status=self.status,
-            audio_enabled=self.audio_enabled,
-            video_enabled=self.video_enabled,
-            screen_share_enabled=self.screen_share_enabled,
-            joined_at=round(self.joined_at * 1000),
-            user_id=self.user_id,
-        )
+        """Made anew only when it says something else: whoever joins a large call is told hundreds."""
+        says = (
+            self.name, self.status, self.audio_enabled, self.video_enabled, self.screen_share_enabled
+        )  # fmt: skip
+        if self._info is None or self._info[0] != says:
+            info = ParticipantInfo(
+                participant_id=self.id,
+                name=self.name,
+                role=self.role,
+                status=self.status,
+                audio_enabled=self.audio_enabled,
+                video_enabled=self.video_enabled,
+                screen_share_enabled=self.screen_share_enabled,
+                joined_at=round(self.joined_at * 1000),
+                user_id=self.user_id,
+            )
+            self._info = says, info
+        return self._info[1]
 
 
 class Participants:
@@ -92,6 +102,7 @@ class Participants:
 
     def __init__(self) -> None:
         self._here: dict[str, Participant] = {}
+        self._away: dict[str, Participant] = {}  # of these
         self._ids: dict[str, str] = {}  # person -> participant id
 
     def __len__(self) -> int:
@@ -113,8 +124,24 @@ class Participants:
     def ids(self, *, but: str | None = None) -> tuple[str, ...]:
         return tuple(one for one in self._here if one != but)
 
-    def away_ids(self) -> tuple[str, ...]:
-        return tuple(one.id for one in self if one.away)
+    @property
+    def away(self) -> list[Participant]:
+        """Those whose connection is cut."""
+        return list(self._away.values())
+
+    @property
+    def all_here(self) -> bool:
+        """Nobody is away."""
+        return not self._away
+
+    def cut(self, one: Participant, until: float) -> None:
+        """Its connection is; it stays until then (Unix seconds)."""
+        one.away_until = until
+        self._away[one.id] = one
+
+    def back(self, one: Participant) -> None:
+        one.away_until = None
+        self._away.pop(one.id, None)
 
     def expect_host(self, key: str | None) -> None:
         """This person is the host, whoever comes first."""
@@ -132,3 +159,4 @@ class Participants:
 
     def remove(self, participant_id: str) -> None:
         del self._here[participant_id]
+        self._away.pop(participant_id, None)

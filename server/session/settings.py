@@ -26,6 +26,7 @@ class CallSettings(msgspec.Struct, frozen=True, kw_only=True):
     poor_rtt_ms: float = 800.0
     poor_reports: int = 3  # that many in a row make P2P bad
     max_participants: int = 50  # of one call
+    tell_at_once_up_to: int = 25  # participants; in a larger call comings and goings are told together
     max_rooms: int = 1000  # calls at a time
     max_sessions: int = 20_000
     media_addresses: tuple[str, ...] = ()  # announced to clients, so that they can name a blocked port

@@ -236,7 +236,7 @@ class Switch:
             reason=want.reason,
             offerer=everyone[0] if want.mode == "p2p" else None,
             participants=everyone,
-            away=self._participants.away_ids(),
+            away=[one.id for one in self._participants.away],
             old_path=old_path,
             now=now,
             timeout_s=(
@@ -334,7 +334,7 @@ class Switch:
             policy=self._settings.policy,
             mode=self.mode,
             present=len(self._participants),
-            all_here=not self._participants.away_ids(),
+            all_here=self._participants.all_here,
             p2p_path=bool(self._p2p_pair),
             p2p_failed=self._p2p_failed,
             poor_quality=self._poor,

@@ -158,6 +158,7 @@ class Hello(Wire, frozen=True):
     client: Annotated[str, Meta(max_length=128)] = ""  # software and version
     device: dict[str, Any] | None = None  # deviceInfo; at most 4 KiB as JSON
     resume: Resume | None = None
+    features: Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=32)] = []  # it understands
 
 
 class HelloResult(Wire, frozen=True):
@@ -373,6 +374,14 @@ class ParticipantGone(Wire, frozen=True):
     reason: str  # "left", "timeout", "replaced", "removed"
 
 
+class ParticipantsChanged(Wire, frozen=True):
+    """What happened in a large call since the last of these. Who is in `left` and `joined` has come back."""
+
+    joined: list[ParticipantInfo]
+    updated: list[ParticipantInfo]
+    left: list[ParticipantGone]
+
+
 class CallUpdated(Wire, frozen=True):
     call_id: str
     status: CallStatusName
@@ -462,6 +471,7 @@ NOTIFICATIONS: dict[str, type[Wire]] = {
     "participant.joined": ParticipantEvent,
     "participant.updated": ParticipantEvent,
     "participant.left": ParticipantGone,
+    "participants.changed": ParticipantsChanged,
     "p2p.signal": P2pSignalled,
     "sfu.offer": SfuOffer,
     "sfu.transport": TransportChanged,

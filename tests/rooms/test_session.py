@@ -128,7 +128,7 @@ def test_offers_without_end_take_the_room_of_one() -> None:
         offer(one, number)
     assert one.can_replay_after(0)
     assert len(one._sent) == 1
-    assert one._sent_bytes == len(bytes(one._sent[0][2]))
+    assert one._sent_bytes == len(one._sent[0][2])
 
 
 def test_nothing_is_kept_without_bounds() -> None:

@@ -16,9 +16,15 @@ NAMES = ["ann", "bob", "cid", "dan", "eve"]
 
 
 class CallMachine(RuleBasedStateMachine):
+    tell_at_once_up_to = 25
+
     @initialize(policy=st.sampled_from(["auto", "auto", "auto", "auto", "p2p", "sfu"]), ring=st.booleans())
     def begin(self, policy: str, ring: bool) -> None:
-        settings = CallSettings(policy=policy, max_participants=4)  # type: ignore[arg-type]
+        settings = CallSettings(
+            policy=policy,  # type: ignore[arg-type]
+            max_participants=4,
+            tell_at_once_up_to=self.tell_at_once_up_to,
+        )
         self.world = World(joiner("ann"), settings=settings, invite=["bob", "cid"] if ring else [])
         self.sessions = 0
         self.ids: dict[str, str] = {"ann": self.world.id("ann")}
@@ -204,6 +210,8 @@ class CallMachine(RuleBasedStateMachine):
         call = self.world.call
         if call.over:
             return
+        if call.roster.waits:
+            return  # they will
         pending = {client.pending.epoch for client in self.world.clients.values() if client.pending}
         assert len(pending) <= 1
         for client in self.world.clients.values():
@@ -264,11 +272,20 @@ class CallMachine(RuleBasedStateMachine):
         assert pairs_of(world.rows.present) == set()
 
 
-CallMachine.TestCase.settings = settings(
+class LargeCallMachine(CallMachine):
+    """As if so few were many: who comes and goes is told together."""
+
+    tell_at_once_up_to = 1
+
+
+_SETTINGS = settings(
     max_examples=120,
     stateful_step_count=40,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
+CallMachine.TestCase.settings = _SETTINGS
+LargeCallMachine.TestCase.settings = settings(_SETTINGS, max_examples=60)
 TestCallMachine = CallMachine.TestCase
+TestLargeCallMachine = LargeCallMachine.TestCase

@@ -163,10 +163,20 @@ class Client:
                 self.others[params.participant.participant_id] = params.participant
             case m.ParticipantGone():
                 del self.others[params.participant_id]
+            case m.ParticipantsChanged():
+                for gone in params.left:  # perhaps it went before this one came
+                    self.others.pop(gone.participant_id, None)
+                for one in params.joined:  # perhaps this one found it present
+                    self.others[one.participant_id] = one
+                for one in params.updated:
+                    assert one.participant_id == self.id or one.participant_id in self.others
+                    self.others[one.participant_id] = one
+                self.others.pop(self.id, None)
             case m.EpochPrepare():
                 assert self.pending is None, "two epochs at once"
                 assert params.epoch > self.epoch
                 assert self.id in params.participants
+                assert set(params.participants) == {self.id, *self.others}, "of whom it was not told"
                 self.pending = params
             case m.EpochCommit():
                 assert self.pending is not None
@@ -249,6 +259,13 @@ class World:
 
     def run(self) -> None:
         """Carry the effects out."""
+        self._run()
+        timeout = self.call.next_timeout(self.now)
+        if timeout is not None and timeout[1] == "roster" and timeout[0] <= self.now:
+            self.call.tick(self.now)  # as the room does after each batch
+            self._run()
+
+    def _run(self) -> None:
         while effects := self.call.effects():
             for effect in effects:
                 self._carry_out(effect)
@@ -260,6 +277,11 @@ class World:
                 for pid in effect.to:
                     if self.clients.get(pid) is not None:
                         self.clients[pid].handle(effect.method, effect.params)
+            case fx.NotifyChanged():
+                assert effect.to
+                for pid in effect.to:
+                    if pid in self.clients:
+                        self.clients[pid].handle("participants.changed", effect.changed)
             case fx.NotifyUser():
                 self.user_news.append((effect.user_id, effect.method, effect.params))
             case fx.NotifySession():
@@ -305,11 +327,12 @@ class World:
         self.run()
 
     def swap_all(self) -> None:
-        """Every pair of the epoch under way swaps."""
+        """Every pair of the epoch under way swaps, and whoever has not at its commit does so late."""
         for receiver in list(self.clients):
             for sender in list(self.clients[receiver].others):
-                pending = self.clients[receiver].pending
-                if pending is not None and not self.is_away(receiver):
+                client = self.clients[receiver]
+                trying = client.pending is not None or client.lingering is not None
+                if trying and not self.is_away(receiver):
                     self.swap(receiver, sender)
 
     def is_away(self, pid: str) -> bool:

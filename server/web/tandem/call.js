@@ -338,6 +338,11 @@ export class Call {
         this.#remove(participantId);
         this.#settle();
       },
+      "participants.changed": function ({ joined, updated, left }) {
+        for (const { participantId } of left) this.#remove(participantId);
+        for (const participant of [...joined, ...updated]) this.#upsert(participant);
+        this.#settle();
+      },
       "call.updated": function ({ status, startedAt }) {
         this.status = status;
         this.startedAt = startedAt;

@@ -16,6 +16,7 @@ import { StatsReporter, bars, protocolOf } from "./stats.js";
 
 export const VERSION = "0.1.0";
 
+const FEATURES = ["participants.changed"]; // of the protocol, that not every client has
 const FIRST_STATS_MS = 2_000;
 const STATS_MS = 5_000;
 const LEVELS_MS = 200;
@@ -236,7 +237,7 @@ export class Tandem extends EventTarget {
 
   #hello() {
     const { token, device } = this.#options;
-    const hello = { client: `tandem.js/${VERSION}`, device: device ?? describeDevice() };
+    const hello = { client: `tandem.js/${VERSION}`, device: device ?? describeDevice(), features: FEATURES };
     if (token) hello.token = token;
     if (this.name) hello.name = this.name;
     return hello;
