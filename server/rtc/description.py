@@ -158,20 +158,9 @@ class MediaSection(msgspec.Struct):
             add(f"a=mid:{self.mid}")
         if self.bundle_only:
             add("a=bundle-only")
-        if self.ice_ufrag is not None:
-            add(f"a=ice-ufrag:{self.ice_ufrag}")
-        if self.ice_pwd is not None:
-            add(f"a=ice-pwd:{self.ice_pwd}")
-        if self.ice_options:
-            add(f"a=ice-options:{' '.join(self.ice_options)}")
-        out += [_fingerprint(item) for item in self.fingerprints]
-        if self.setup is not None:
-            add(f"a=setup:{self.setup}")
-        out += [_candidate(item) for item in self.candidates]
-        if self.end_of_candidates:
-            add("a=end-of-candidates")
+        out += self.transport_lines()
         add(f"a={self.direction}")
-        out += [f"a=msid:{item.stream} {item.track}".rstrip() for item in self.msids]
+        out += [msid_line(item.stream, item.track) for item in self.msids]
         for flag, name in (
             (self.rtcp_mux, "rtcp-mux"),
             (self.rtcp_mux_only, "rtcp-mux-only"),
@@ -192,6 +181,24 @@ class MediaSection(msgspec.Struct):
             add(f"a=ssrc:{ssrc.ssrc} {ssrc.name}{value}")
         return out
 
+    def transport_lines(self) -> list[str]:
+        """ICE and DTLS."""
+        out: list[str] = []
+        add = out.append
+        if self.ice_ufrag is not None:
+            add(f"a=ice-ufrag:{self.ice_ufrag}")
+        if self.ice_pwd is not None:
+            add(f"a=ice-pwd:{self.ice_pwd}")
+        if self.ice_options:
+            add(f"a=ice-options:{' '.join(self.ice_options)}")
+        out += [_fingerprint(item) for item in self.fingerprints]
+        if self.setup is not None:
+            add(f"a=setup:{self.setup}")
+        out += [_candidate(item) for item in self.candidates]
+        if self.end_of_candidates:
+            add("a=end-of-candidates")
+        return out
+
 
 class Description(msgspec.Struct):
     session_id: int = 0
@@ -208,7 +215,7 @@ class Description(msgspec.Struct):
         return next((group.mids for group in self.groups if group.semantics == "BUNDLE"), [])
 
     def to_text(self, prepared: Sequence[str] | None = None) -> str:
-        """`prepared` are the sections as `section_text` made them; written anew without.
+        """`prepared` are the sections, each as `text_of` writes its lines; without, `media` is written.
 
         ValueError if a field would break out of its line, so that nothing can be smuggled in.
         """
@@ -220,16 +227,14 @@ class Description(msgspec.Struct):
         out += [f"a=group:{' '.join([group.semantics, *group.mids])}" for group in self.groups]
         if self.extmap_allow_mixed:
             out.append("a=extmap-allow-mixed")
-        sections = [section_text(section) for section in self.media] if prepared is None else prepared
-        return _joined(out) + "".join(sections)
+        sections = [text_of(section.lines()) for section in self.media] if prepared is None else prepared
+        return text_of(out) + "".join(sections)
 
 
-def section_text(section: MediaSection) -> str:
+def text_of(lines: list[str]) -> str:
     """ValueError as of `Description.to_text`."""
-    return _joined(section.lines())
-
-
-def _joined(lines: list[str]) -> str:
+    if not lines:
+        return ""
     text = "\r\n".join(lines)
     breaks = len(lines) - 1
     if text.count("\n") != breaks or text.count("\r") != breaks or "\0" in text:
@@ -250,6 +255,10 @@ def _codec_lines(codecs: CodecDescription) -> tuple[str, ...]:
 
 def format_parameters(parameters: dict[str, str]) -> str:
     return ";".join(f"{key}={value}" if value else key for key, value in parameters.items())
+
+
+def msid_line(stream: str, track: str) -> str:
+    return f"a=msid:{stream} {track}".rstrip()
 
 
 def _fingerprint(item: SdpFingerprint) -> str:

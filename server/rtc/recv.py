@@ -7,12 +7,14 @@ media of the same kind, so that the description stays as long as the busiest mom
 from __future__ import annotations
 
 import secrets
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
 
+from server.rtc.by_id import ById
 from server.rtc.capabilities import codecs_of, extensions_of
-from server.rtc.description import RTP_PROTOCOL, Description, Group, MediaSection, Msid, section_text
+from server.rtc.description import RTP_PROTOCOL, Description, Group, MediaSection, msid_line, text_of
 from server.rtc.parameters import (
     DtlsParameters,
     DtlsRole,
@@ -27,10 +29,10 @@ from server.rtc.sections import (
     accepted_payload_types,
     media_section,
     put_candidates,
-    put_ssrcs,
     put_transport,
     rejected_section,
     remote_fingerprints,
+    source_text,
 )
 
 
@@ -57,10 +59,6 @@ class _Slot(msgspec.Struct):
     ssrc: int | None = None
     rtx_ssrc: int | None = None
     cname: str = ""
-    written: tuple[tuple[object, ...], str] | None = None  # what its text says, and the text
-
-    def says(self) -> tuple[object, ...]:
-        return self.state, self.stream_id, self.track_id, self.ssrc, self.rtx_ssrc, self.cname
 
 
 class RecvNegotiation:
@@ -79,7 +77,8 @@ class RecvNegotiation:
         """Take a slot for media and return its mid; `set_ssrc` follows before the next offer.
 
         Stream and track ids are shown to the client as msid. A reused transceiver keeps the id of its first
-        track, so a client tells media apart by the mid. ValueError if the router has no codec of that kind.
+        track, so a client tells media apart by the mid. ValueError if the router has no codec of that kind,
+        or for an id that would break out of its line.
         """
         if not codecs_of(kind, self._caps):
             raise ValueError(f"the router has no {kind} codec")
@@ -87,14 +86,15 @@ class RecvNegotiation:
         if slot is None:
             slot = _Slot(str(len(self._slots)), kind)
             self._slots.append(slot)
+        slot.stream_id, slot.track_id = _in_line(stream_id), _in_line(track_id)
         slot.state = "active"
-        slot.stream_id, slot.track_id = stream_id, track_id
         return slot.mid
 
     def set_ssrc(self, mid: str, ssrc: int, rtx_ssrc: int | None, cname: str) -> None:
-        """Name the SSRCs of a slot in use. KeyError for a mid that is not in use."""
+        """Name the SSRCs of a slot in use. KeyError for a mid that is not in use, ValueError as of `add`."""
         slot = self._active(mid)
-        slot.ssrc, slot.rtx_ssrc, slot.cname = ssrc, rtx_ssrc, cname
+        slot.cname = _in_line(cname)
+        slot.ssrc, slot.rtx_ssrc = ssrc, rtx_ssrc
 
     def remove(self, mid: str) -> None:
         """The slot's media is gone. KeyError for a mid that is not in use."""
@@ -111,13 +111,15 @@ class RecvNegotiation:
         # Never empty: an answer that refuses every m-line is itself refused.
         live = [slot.mid for slot in self._slots if slot.state != "dead"]
         tag = next(slot for slot in self._slots if slot.state != "dead")
+        transport = _transport_text(ice, fingerprint, candidates=False)
+        of_tag = _transport_text(ice, fingerprint, candidates=True)
         text = Description(
             session_id=self._session_id,
             version=self._version,
             ice_lite=ice.ice_lite,
             groups=[Group("BUNDLE", live)],
             extmap_allow_mixed=True,
-        ).to_text([self._text(slot, ice, fingerprint, tag=slot is tag) for slot in self._slots])
+        ).to_text([self._text(slot, of_tag if slot is tag else transport) for slot in self._slots])
         self._version += 1
         self._offered = [slot.state for slot in self._slots]
         return text
@@ -174,30 +176,40 @@ class RecvNegotiation:
                 return slot
         raise KeyError(mid)
 
-    def _text(self, slot: _Slot, ice: IceParameters, fingerprint: Fingerprint, *, tag: bool) -> str:
-        """Written anew only when something in it has changed: in a large call one of many has."""
-        says = (*slot.says(), ice.username_fragment, fingerprint.value, tag)
-        if slot.written is None or slot.written[0] != says:
-            section = self._section(slot, ice, fingerprint)
-            if tag:
-                put_candidates(section, ice)
-            slot.written = (says, section_text(section))
-        return slot.written[1]
-
-    def _section(self, slot: _Slot, ice: IceParameters, fingerprint: Fingerprint) -> MediaSection:
-        codecs = codecs_of(slot.kind, self._caps)
+    def _text(self, slot: _Slot, transport: str) -> str:
+        """Put together anew each time: in a large call most of it would be kept a hundred times over."""
         if slot.state == "dead":
-            return rejected_section(slot.kind, RTP_PROTOCOL, [str(codecs[0].payload_type)], slot.mid)
-        section = media_section(slot.kind, slot.mid, codecs, extensions_of(slot.kind, self._caps))
-        section.setup = "actpass"
-        section.extmap_allow_mixed = True
-        put_transport(section, ice, fingerprint)
-        if slot.state == "active":
-            section.direction = "sendonly"
-            section.msids = [Msid(slot.stream_id, slot.track_id)]
-            if slot.ssrc is not None:
-                put_ssrcs(section, slot.ssrc, slot.rtx_ssrc, slot.cname)
-        return section
+            formats = [str(codecs_of(slot.kind, self._caps)[0].payload_type)]
+            return text_of(rejected_section(slot.kind, RTP_PROTOCOL, formats, slot.mid).lines())
+        before, after = _alike(slot.kind, ById(self._caps))
+        if slot.state != "active":
+            return f"{before}a=mid:{slot.mid}\r\n{transport}a=inactive\r\n{after}"
+        own = f"a=sendonly\r\n{msid_line(slot.stream_id, slot.track_id)}\r\n"
+        sources = "" if slot.ssrc is None else source_text(slot.ssrc, slot.rtx_ssrc, slot.cname)
+        return f"{before}a=mid:{slot.mid}\r\n{transport}{own}{after}{sources}"
+
+
+def _in_line(value: str) -> str:
+    if "\n" in value or "\r" in value or "\0" in value:
+        raise ValueError(f"a line break inside an SDP value: {value!r}")
+    return value
+
+
+@lru_cache(maxsize=8)
+def _alike(kind: MediaKind, caps: ById[RtpCapabilities]) -> tuple[str, str]:
+    """What every m-line of a kind says: in front of its mid, and between its direction and its SSRCs."""
+    section = media_section(kind, "", codecs_of(kind, caps.value), extensions_of(kind, caps.value))
+    section.extmap_allow_mixed = True
+    before, after = text_of(section.lines()).split("a=mid:\r\na=inactive\r\n")
+    return before, after
+
+
+def _transport_text(ice: IceParameters, fingerprint: Fingerprint, *, candidates: bool) -> str:
+    section = MediaSection("audio", setup="actpass")
+    put_transport(section, ice, fingerprint)
+    if candidates:
+        put_candidates(section, ice)
+    return text_of(section.transport_lines())
 
 
 def _in_use(section: MediaSection, bundle: set[str]) -> bool:

@@ -19,8 +19,6 @@ from server.rtc.description import (
     MediaSection,
     RtpMap,
     SdpFingerprint,
-    SsrcAttribute,
-    SsrcGroup,
 )
 from server.rtc.parameters import (
     Fingerprint,
@@ -268,10 +266,9 @@ def put_candidates(section: MediaSection, ice: IceParameters) -> None:
     section.end_of_candidates = True
 
 
-def put_ssrcs(section: MediaSection, ssrc: int, rtx_ssrc: int | None, cname: str) -> None:
+def source_text(ssrc: int, rtx_ssrc: int | None, cname: str) -> str:
     """RFC 5576: the CNAME of each, and the FID group that ties RTX to its stream (RFC 4588, section 8.4)."""
-    if rtx_ssrc is not None:
-        section.ssrc_groups.append(SsrcGroup("FID", [ssrc, rtx_ssrc]))
-    for number in (ssrc, rtx_ssrc):
-        if number is not None:
-            section.ssrcs.append(SsrcAttribute(number, "cname", cname))
+    media = f"a=ssrc:{ssrc} cname:{cname}\r\n"
+    if rtx_ssrc is None:
+        return media
+    return f"a=ssrc-group:FID {ssrc} {rtx_ssrc}\r\n{media}a=ssrc:{rtx_ssrc} cname:{cname}\r\n"
