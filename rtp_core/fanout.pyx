@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from rtp_core.egress cimport egress_ready, send_held
 from rtp_core.keyframe cimport FRAME_KEY, FRAME_SPARE
 from rtp_core.objects cimport DIRTY_STARTED, MAX_HELD, Consumer, Core, Held, Producer, mark
+from rtp_core.outbox cimport outbox_reserve
 from rtp_core.overload cimport (
     RANK_BEGIN, RANK_SHED, RANK_SOUND, RANK_VIDEO, Share, overload_admit, overload_turn,
 )
@@ -153,6 +154,7 @@ cdef void serve(Core* core, Consumer* consumer, Share* share, Held* held, uint32
         if rank == RANK_SHED:
             shed(core, consumer, held, count, now)
             return
+        outbox_reserve(&core.out, count)
     while held != NULL:
         if held.body_len == 0:
             rewrite_drop(&consumer.rewrite, held.sequence)

@@ -52,11 +52,69 @@ cdef struct OutCursor:
 
 cdef int outbox_init(Outbox* out, uint32_t packets) noexcept nogil  # -1: no memory
 cdef void outbox_free(Outbox* out) noexcept nogil
-cdef uint8_t* outbox_slot(Outbox* out) noexcept nogil  # SLOT_SIZE bytes, for the next packet; NULL: full
-# The slot holds a packet: it joins the receiver's `last` message if it can (NULL: it has none), or begins one.
-cdef void outbox_push(Outbox* out, OutLast* last, const Path* path, int rank, uint32_t size) noexcept nogil
 cdef void outbox_flush(Outbox* out) noexcept nogil
 cdef void outbox_forget(Outbox* out) noexcept nogil  # all has been taken
+
+cdef inline bint outbox_full(const Outbox* out) noexcept nogil:
+    return out.count == out.capacity or out.size - out.used < SLOT_SIZE
+
+
+cdef inline uint8_t* outbox_slot(Outbox* out) noexcept nogil:
+    """SLOT_SIZE bytes, for the next packet; NULL: full."""
+    if outbox_full(out):
+        outbox_flush(out)
+        if outbox_full(out):
+            return NULL
+    return out.arena + out.used
+
+
+cdef inline void outbox_reserve(Outbox* out, uint32_t packets) noexcept nogil:
+    """So many are to share a message: not half of them before a flush."""
+    if out.capacity - out.count < packets:
+        outbox_flush(out)
+
+
+cdef inline bint joined(OutMessage* message, int rank, uint8_t* data, uint32_t size) noexcept nogil:
+    """One more packet of the size of those before it, or a last one that is shorter."""
+    cdef Part* last = &message.parts[message.part_count - 1]
+    if message.rank != rank or size > message.segment or message.count == MAX_SEGMENTS \
+            or message.size != <uint32_t>message.segment * message.count or message.size + size > MAX_MESSAGE:
+        return False
+    if data == last.data + last.size:
+        last.size += size
+    elif message.part_count < MAX_PARTS:
+        message.parts[message.part_count].data = data
+        message.parts[message.part_count].size = size
+        message.part_count += 1
+    else:
+        return False
+    message.size += size
+    message.count += 1
+    return True
+
+
+cdef inline void outbox_push(Outbox* out, OutLast* last, const Path* path, int rank, uint32_t size) noexcept nogil:
+    """The slot holds a packet: it joins the receiver's `last` message if it can (NULL: it has none), or begins one."""
+    cdef uint8_t* data = out.arena + out.used
+    cdef OutMessage* message
+    out.used += size
+    out.count += 1
+    if last != NULL:
+        if last.flush == out.flushes and joined(&out.messages[last.message], rank, data, size):
+            return
+        last.flush = out.flushes
+        last.message = out.message_count
+    message = &out.messages[out.message_count]
+    out.message_count += 1
+    message.path = path[0]
+    message.rank = <uint8_t>rank
+    message.size = size
+    message.segment = <uint16_t>size
+    message.count = 1
+    message.part_count = 1
+    message.parts[0].data = data
+    message.parts[0].size = size
+
 
 cdef inline OutCursor packets_of(const OutMessage* message) noexcept nogil:
     cdef OutCursor cursor

@@ -131,6 +131,30 @@ def test_every_packet_arrives_once_and_in_order(offload: bool, refuse: bool, out
         assert counters["messages_out"] < 120
 
 
+def test_a_receivers_packets_are_not_parted_where_memory_ends() -> None:
+    """Room for 20 packets, eight to each of three: what is written leaves before the third's are begun."""
+    with running(offload=True, out_packets=20) as (_, core, server):
+        router = core.add_router({})
+        sender = Leg(core, router, "sender", server)
+        receivers = [Leg(core, router, f"receiver{n}", server) for n in range(3)]
+        producer = core.add_producer(
+            sender.handle, video=False, mid=b"0", ssrc=9, rtx_ssrc=0, payloads=[OPUS], extensions={}
+        )
+        for n, one in enumerate(receivers):
+            core.add_consumer(
+                one.handle, producer, ssrc=100 + n, rtx_ssrc=0, mid=b"", cname=b"c", paused=False
+            )
+        packets = [RtpPacket(109, n, n * 960, 9, bytes(1000)) for n in range(8)]
+        send_coalesced(sender, [sender.out.protect(packet.to_bytes()) for packet in packets])
+        for one in receivers:
+            assert len(one.receive(8)) == 8
+            one.socket.close()
+        sender.socket.close()
+    counters = core.counters()
+    others = counters["packets_out"] - counters["forwarded"]  # each in a message of its own
+    assert counters["messages_out"] - others == 3
+
+
 def test_addresses_are_not_mixed() -> None:
     """Packets of one size to two addresses in turn: no message may hold both."""
     with running(offload=True) as (_, core, server):
