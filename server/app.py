@@ -298,6 +298,8 @@ def real_parts() -> Parts:
                 codecs=tuple(config.media.codecs) or DEFAULT_CODECS,
                 dtls_linger_s=config.media.dtls_linger_s,
                 udp_offload=config.media.udp_offload,
+                real_time=config.media.real_time,
+                busy_poll_us=config.media.busy_poll_us,
                 engines=config.media.engines,
                 spread_above=config.media.spread_above,
             )

@@ -33,6 +33,7 @@ Codec = Annotated[
 EngineCount = Annotated[int, Meta(ge=1, le=16, description="a number of threads, 1 to 16")]
 SpreadAbove = Annotated[int, Meta(ge=0, le=1_000_000, description="a number of consumers, 0 to 1000000")]
 LingerSeconds = Annotated[float, Meta(ge=0, le=3600, description="seconds, 0 to 3600")]
+BusyPollMicroseconds = Annotated[int, Meta(ge=0, le=1_000_000, description="microseconds, 0 to 1000000")]
 RetentionDays = Annotated[int, Meta(ge=1, le=36_500, description="days, 1 to 36500, or empty")]
 SpoolMegabytes = Annotated[int, Meta(ge=1, le=1_000_000, description="MiB, 1 to 1000000")]
 
@@ -49,6 +50,8 @@ class MediaSettings(msgspec.Struct, frozen=True, kw_only=True):
     spread_above: SpreadAbove = 200  # consumers of one room; its further receivers go to other engines
     dtls_linger_s: LingerSeconds = 30.0  # how long a client may ask for the end of its handshake again
     udp_offload: bool = True  # UDP_GRO and UDP_SEGMENT, where the kernel has them
+    real_time: bool = True  # scheduling of the media threads, where allowed and a core is left for the rest
+    busy_poll_us: BusyPollMicroseconds = 0  # they stay awake for so long after a packet; takes a core each
     ice_servers: list[IceServer] = []  # for clients, besides this server's own STUN
 
     @property

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from bench.load.cpu import thread_times
 from bench.native.bare import Bare
+from server.media.priority import ahead_of_others
 
 _CORES = sorted(os.sched_getaffinity(0))
 
@@ -34,11 +35,12 @@ def pin_media(thread: int = 0) -> None:
 
 @contextmanager
 def in_medias_place(loop: Bare) -> Iterator[None]:
-    """The bare loop runs meanwhile, on a thread and the core that the server's media thread would have."""
+    """The bare loop runs meanwhile, with the core and the priority of the server's media thread."""
 
     def run() -> None:
         pin_media()
-        loop.run()
+        with ahead_of_others(real_time=len(_CORES) > 1):
+            loop.run()
 
     thread = threading.Thread(target=run)
     thread.start()

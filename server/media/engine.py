@@ -6,9 +6,7 @@ that lets cores hand each other packets is the media server's.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import threading
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -16,6 +14,7 @@ import trio
 
 from rtp_core.engine import Engine as Thread
 from rtp_core.pipeline import Event, Pipeline
+from server.media.priority import ahead_of_others, cores
 from server.media.router import Router
 from server.media.settings import MediaSettings
 from server.media.sockets import MediaSockets, candidates, open_sockets
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_NICER = 10  # steps of `nice`, as root or with CAP_SYS_NICE
 _DRAIN = 256  # events of one pass, so that nobody else on the Trio thread waits long
 
 
@@ -101,6 +99,7 @@ class Engine:
             [one.fileno() for one in self._sockets.tcp],
             tcp_connections=self._settings.max_tcp_connections,
             offload=self._settings.udp_offload,
+            busy_poll_us=self._settings.busy_poll_us,
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._run_thread, thread)
@@ -128,6 +127,7 @@ class Engine:
         await trio.to_thread.run_sync(
             _run_first,
             thread,
+            self._settings.real_time and cores() > self._settings.engines,
             limiter=trio.CapacityLimiter(1),
             abandon_on_cancel=False,
             thread_name=f"tandem-media-{self.index}" if self.index else "tandem-media",
@@ -178,19 +178,10 @@ class Engine:
         return {"udp_port": self.udp_port, **{name: counters[name] for name in names}}
 
 
-def _run_first(thread: Thread) -> None:
-    """The thread's life. On a busy machine it goes before the others of this process where it is allowed to.
-
-    Without that a burst of joins, which is Python's work, keeps packets waiting for a time slice.
-    """
-    own = threading.get_native_id()
-    before = os.getpriority(os.PRIO_PROCESS, own)
-    with contextlib.suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, own, max(-20, before - _NICER))
-    try:
+def _run_first(thread: Thread, real_time: bool) -> None:
+    """The thread's life; Trio has other uses for it afterwards."""
+    with ahead_of_others(real_time=real_time):
         thread.run()
-    finally:  # Trio has other uses for its threads
-        os.setpriority(os.PRIO_PROCESS, own, before)
 
 
 def _started(stream: Producer | Consumer) -> None:

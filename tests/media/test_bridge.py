@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
@@ -17,7 +15,6 @@ import trio
 
 from server.media import api
 from server.media.bridge import Media
-from server.media.engine import _run_first
 from server.media.settings import MediaSettings
 from server.rtc.capabilities import router_capabilities
 from server.rtc.parameters import (
@@ -370,25 +367,3 @@ def test_refusals_to_rooms() -> None:
     up.close()
     with pytest.raises(ValueError, match="closed"):
         router.create_transport("send")
-
-
-async def test_the_media_thread_goes_first_where_it_may() -> None:
-    """And Trio gets its thread back as it was."""
-    seen: list[int] = []
-
-    def priority() -> int:
-        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-
-    class Thread:
-        def run(self) -> None:
-            seen.append(priority())
-
-    def life() -> None:
-        seen.append(priority())
-        _run_first(Thread())  # type: ignore[arg-type]
-        seen.append(priority())
-
-    await trio.to_thread.run_sync(life)
-    before, during, after = seen
-    assert after == before
-    assert during == (max(-20, before - 10) if os.geteuid() == 0 else before)

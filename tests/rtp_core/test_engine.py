@@ -21,7 +21,7 @@ from tests.harness import stun
 class Running:
     """An engine on loopback with one transport, `u1` / `password-1`."""
 
-    def __init__(self, *, tcp_connections: int = 64) -> None:
+    def __init__(self, *, tcp_connections: int = 64, busy_poll_us: int = 0) -> None:
         self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.udp.bind(("127.0.0.1", 0))
         self.udp.setblocking(False)
@@ -33,7 +33,11 @@ class Running:
         self.bells = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(2)]
         self.core.attach_bells(*self.bells)
         self.engine = Engine(
-            self.core, [self.udp.fileno()], [self.tcp.fileno()], tcp_connections=tcp_connections
+            self.core,
+            [self.udp.fileno()],
+            [self.tcp.fileno()],
+            tcp_connections=tcp_connections,
+            busy_poll_us=busy_poll_us,
         )
         self.thread = threading.Thread(target=self.engine.run)
         self.thread.start()
@@ -126,6 +130,38 @@ def test_stops_and_can_only_run_once() -> None:
 def test_needs_bells() -> None:
     with pytest.raises(OSError, match="bells"):
         Engine(Pipeline(scale=1), [], [])
+
+
+def test_polls_for_a_while_after_a_datagram_and_sleeps_again() -> None:
+    engine = Running(busy_poll_us=300_000)
+    try:
+        assert engine.count("loops") < 50
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.sendto(b"anything", engine.udp.getsockname())
+        engine.until(lambda: engine.count("loops") > 1000)
+
+        def sleeps() -> bool:
+            before = engine.count("loops")
+            time.sleep(0.02)
+            return engine.count("loops") - before < 10
+
+        engine.until(sleeps)
+        assert engine.count("loops") > 10_000  # it was awake for the whole time
+    finally:
+        engine.stop()
+
+
+def test_sleeps_where_polling_is_not_asked_for(running: Running) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        for count in range(1, 4):
+            client.sendto(b"anything", running.udp.getsockname())
+            running.until(lambda: running.count("unknown_kind") == count)  # noqa: B023
+    assert running.count("loops") < 50
+
+
+def test_a_negative_time_to_poll_is_refused() -> None:
+    with pytest.raises(ValueError, match="negative"):
+        Engine(Pipeline(scale=1), [], [], busy_poll_us=-1)
 
 
 def test_tcp_in_pieces_and_in_bunches(running: Running) -> None:
