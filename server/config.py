@@ -50,7 +50,7 @@ class MediaSettings(msgspec.Struct, frozen=True, kw_only=True):
     spread_above: SpreadAbove = 200  # consumers of one room; its further receivers go to other engines
     dtls_linger_s: LingerSeconds = 30.0  # how long a client may ask for the end of its handshake again
     udp_offload: bool = True  # UDP_GRO and UDP_SEGMENT, where the kernel has them
-    real_time: bool = True  # scheduling of the media threads, where allowed and a core is left for the rest
+    real_time: bool = True  # scheduling of the media threads, where allowed and cores are left
     busy_poll_us: BusyPollMicroseconds = 0  # they stay awake for so long after a packet; takes a core each
     ice_servers: list[IceServer] = []  # for clients, besides this server's own STUN
 

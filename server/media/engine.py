@@ -127,13 +127,20 @@ class Engine:
         await trio.to_thread.run_sync(
             _run_first,
             thread,
-            self._settings.real_time and cores() > self._settings.engines,
+            self._real_time,
             limiter=trio.CapacityLimiter(1),
             abandon_on_cancel=False,
             thread_name=f"tandem-media-{self.index}" if self.index else "tandem-media",
         )
         if self.running:
             raise RuntimeError("the media engine stopped by itself")
+
+    @property
+    def _real_time(self) -> bool:
+        """Not where the rest of the machine would be left without: then the kernel stops a thread that never
+        sleeps for 50 ms of each second."""
+        settings = self._settings
+        return settings.real_time and not settings.busy_poll_us and cores() > settings.engines
 
     async def _pump(self, events: int) -> None:
         while True:

@@ -84,10 +84,17 @@ def test_goes_on_where_it_may_not(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "found", "real_time"), [(True, 3, True), (True, 2, False), (True, 1, False), (False, 3, False)]
+    ("wanted", "poll_us", "found", "real_time"),
+    [
+        (True, 0, 3, True),
+        (True, 0, 2, False),
+        (True, 0, 1, False),
+        (False, 0, 3, False),
+        (True, 1000, 3, False),
+    ],
 )
-async def test_real_time_leaves_a_core_to_the_rest(
-    wanted: bool, found: int, real_time: bool, monkeypatch: pytest.MonkeyPatch
+async def test_real_time_leaves_the_rest_its_time(
+    wanted: bool, poll_us: int, found: int, real_time: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Engines that have all cores would keep Python from setting up and ending calls."""
     asked: list[bool] = []
@@ -99,7 +106,7 @@ async def test_real_time_leaves_a_core_to_the_rest(
 
     monkeypatch.setattr(engines, "cores", lambda: found)
     monkeypatch.setattr(engines, "ahead_of_others", ahead)
-    media = Media(MediaSettings(addresses=("127.0.0.1",), engines=2, real_time=wanted))
+    media = Media(MediaSettings(addresses=("127.0.0.1",), engines=2, real_time=wanted, busy_poll_us=poll_us))
     async with trio.open_nursery() as nursery:
         await nursery.start(media.run)
         nursery.cancel_scope.cancel()
