@@ -7,7 +7,6 @@ its commit was lost, does nothing.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -35,6 +34,7 @@ from server.db.changes import (
 )
 from server.db.connection import Connection
 from server.db.errors import DatabaseRefused
+from server.db.order import arranged
 from server.db.queries import calls, metrics, participants, people, switches, transcriptions
 from server.db.text import clean
 
@@ -44,6 +44,9 @@ class Record(msgspec.Struct, frozen=True):
 
     n: int
     payload: bytes
+
+
+_changes: msgspec.msgpack.Decoder[AnyChange] = msgspec.msgpack.Decoder(AnyChange)
 
 
 def encode_change(change: Change) -> bytes:
@@ -57,6 +60,8 @@ def encode_change(change: Change) -> bytes:
 def decode_change(payload: bytes) -> AnyChange:
     """The change that these bytes from the disk hold; raises `DatabaseRefused` if they hold none."""
     try:
+        if b"\0" not in payload:  # no NUL in a text then, and no float that is not finite
+            return _changes.decode(payload)
         return msgspec.convert(clean(msgspec.msgpack.decode(payload)), AnyChange)  # type: ignore[no-any-return]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise DatabaseRefused(f"this is no change: {error}") from error
@@ -87,50 +92,60 @@ async def _call_started(connection: Connection, c: CallStarted, instance: str) -
     await calls.start_call(connection, c.call_id, at=c.at)
 
 
-async def _joined(connection: Connection, c: ParticipantJoined, instance: str) -> None:
-    participant = participants.NewParticipant(
-        id=c.participant_id,
-        user_id=c.user_id,
-        anonymous_id=c.anonymous_id,
-        name=c.name,
-        role=c.role,
-        audio_enabled=c.audio_enabled,
-        video_enabled=c.video_enabled,
-        device_info=c.device_info,
+async def _renamed(connection: Connection, c: ParticipantRenamed, instance: str) -> None:
+    await participants.rename_participant(connection, c.participant_id, c.name, at=c.at)
+
+
+async def _joined(connection: Connection, run: Sequence[ParticipantJoined]) -> None:
+    joining = [
+        participants.Joining(
+            c.call_id,
+            participants.NewParticipant(
+                id=c.participant_id,
+                user_id=c.user_id,
+                anonymous_id=c.anonymous_id,
+                name=c.name,
+                role=c.role,
+                audio_enabled=c.audio_enabled,
+                video_enabled=c.video_enabled,
+                device_info=c.device_info,
+            ),
+            c.at,
+        )
+        for c in run
+    ]
+    await participants.add_participants(connection, joining)
+
+
+async def _statuses(connection: Connection, run: Sequence[ParticipantStatusChanged]) -> None:
+    await participants.update_statuses(connection, [(c.participant_id, c.status, c.at) for c in run])
+
+
+async def _media(connection: Connection, run: Sequence[ParticipantMedia]) -> None:
+    said = [
+        participants.Media(
+            audio_enabled=c.audio_enabled,
+            video_enabled=c.video_enabled,
+            screen_share_enabled=c.screen_share_enabled,
+            device_info=c.device_info,
+        )
+        for c in run
+    ]
+    await participants.update_media(
+        connection, [(c.participant_id, media, c.at) for c, media in zip(run, said, strict=True)]
     )
-    await participants.add_participant(connection, c.call_id, participant, at=c.at)
-
-
-async def _status(connection: Connection, c: ParticipantStatusChanged, instance: str) -> None:
-    await participants.update_participant_status(connection, c.participant_id, c.status, at=c.at)
-
-
-async def _media(connection: Connection, c: ParticipantMedia, instance: str) -> None:
-    await participants.update_participant_media(
-        connection,
-        c.participant_id,
-        audio_enabled=c.audio_enabled,
-        video_enabled=c.video_enabled,
-        screen_share_enabled=c.screen_share_enabled,
-        device_info=c.device_info,
-        at=c.at,
-    )
-
-
-async def _quality(connection: Connection, c: ParticipantQuality, instance: str) -> None:
-    await participants.update_participant_quality(connection, c.participant_id, c.metrics, at=c.at)
 
 
 async def _qualities(connection: Connection, run: Sequence[ParticipantQuality]) -> None:
     await participants.update_qualities(connection, [(c.participant_id, c.metrics, c.at) for c in run])
 
 
-async def _participant_sfu(connection: Connection, c: ParticipantSfu, instance: str) -> None:
-    await participants.update_participant_sfu_data(connection, c.ids, at=c.at)
+async def _sfu_data(connection: Connection, run: Sequence[ParticipantSfu]) -> None:
+    await participants.update_sfu_data(connection, [(c.ids, c.at) for c in run])
 
 
-async def _left(connection: Connection, c: ParticipantLeft, instance: str) -> None:
-    await participants.leave_call(connection, c.participant_id, at=c.at, reason=c.reason)
+async def _left(connection: Connection, run: Sequence[ParticipantLeft]) -> None:
+    await participants.leave_calls(connection, [(c.participant_id, c.reason, c.at) for c in run])
 
 
 async def _to_sfu(connection: Connection, c: SwitchedToSfu, instance: str) -> None:
@@ -182,10 +197,6 @@ async def _caption(connection: Connection, c: CaptionSaid, instance: str) -> Non
     )
 
 
-async def _renamed(connection: Connection, c: ParticipantRenamed, instance: str) -> None:
-    await participants.rename_participant(connection, c.participant_id, c.name, at=c.at)
-
-
 async def _ended(connection: Connection, c: CallEnded, instance: str) -> None:
     await calls.end_call(
         connection, c.call_id, at=c.at, status=c.status, reason=c.reason, ended_by=c.ended_by
@@ -196,26 +207,39 @@ _WRITERS: dict[type[Change], Callable[[Connection, Any, str], Awaitable[None]]] 
     UserSeen: _user_seen,
     CallCreated: _call_created,
     CallStarted: _call_started,
-    ParticipantJoined: _joined,
-    ParticipantStatusChanged: _status,
-    ParticipantMedia: _media,
-    ParticipantQuality: _quality,
-    ParticipantSfu: _participant_sfu,
-    ParticipantLeft: _left,
+    ParticipantRenamed: _renamed,
     SwitchedToSfu: _to_sfu,
     SwitchedToP2p: _to_p2p,
     TransitionGaps: _gaps,
     CallMetricsUpdate: _metrics,
     CaptionSaid: _caption,
-    ParticipantRenamed: _renamed,
     CallEnded: _ended,
+}
+
+# What calls mostly have to say: of as many participants as there are by one statement.
+_RUNS: dict[type[Change], Callable[[Connection, Sequence[Any]], Awaitable[None]]] = {
+    ParticipantJoined: _joined,
+    ParticipantStatusChanged: _statuses,
+    ParticipantMedia: _media,
+    ParticipantQuality: _qualities,
+    ParticipantSfu: _sfu_data,
+    ParticipantLeft: _left,
 }
 
 
 async def apply_change(connection: Connection, change: Change, instance_id: str) -> None:
     """Makes the rows say what happened. Raises `MissingRow` when it names a call or participant that is not
     there, and what the connection raises."""
-    await _WRITERS[type(change)](connection, change, instance_id)
+    await _apply_run(connection, [change], instance_id)
+
+
+async def _apply_run(connection: Connection, run: Sequence[Change], instance_id: str) -> None:
+    kind = type(run[0])
+    if kind in _RUNS:
+        await _RUNS[kind](connection, run)
+    else:
+        for change in run:
+            await _WRITERS[kind](connection, change, instance_id)
 
 
 async def register_stream(connection: Connection, stream: str) -> int:
@@ -226,28 +250,31 @@ async def register_stream(connection: Connection, stream: str) -> int:
     return int(await connection.fetchval("SELECT applied FROM change_streams WHERE id = $1", stream))
 
 
-async def _mark(connection: Connection, stream: str) -> int:
-    """Locks the stream's mark: an earlier try whose outcome is unknown is waited for."""
-    mark = await connection.fetchval("SELECT applied FROM change_streams WHERE id = $1 FOR UPDATE", stream)
-    return await register_stream(connection, stream) if mark is None else int(mark)
+async def _move_mark(connection: Connection, stream: str, n: int) -> int:
+    """Moves the stream's mark to `n` and returns where it was. An earlier try whose outcome is unknown is
+    waited for."""
+    mark = await connection.fetchval(
+        "UPDATE change_streams s SET applied = GREATEST(s.applied, $2)"
+        "  FROM (SELECT id, applied FROM change_streams WHERE id = $1 FOR UPDATE) AS was"
+        " WHERE s.id = was.id RETURNING was.applied",
+        stream,
+        n,
+    )
+    if mark is None:
+        await register_stream(connection, stream)
+        return await _move_mark(connection, stream, n)
+    return int(mark)
 
 
 async def apply_batch(connection: Connection, stream: str, records: Sequence[Record]) -> int:
-    """Applies those records that are not in the tables yet, in order; returns how many those were."""
-    mark = await _mark(connection, stream)
+    """Applies those records that are not in the tables yet, as if in order; returns how many those were."""
+    mark = await _move_mark(connection, stream, records[-1].n)
     fresh = [record for record in records if record.n > mark]
-    for kind, run in itertools.groupby([decode_change(one.payload) for one in fresh], type):
-        if kind is ParticipantQuality:  # most of what a quiet call has to say, from each of its people
-            await _qualities(connection, list(run))  # type: ignore[arg-type]
-        else:
-            for change in run:
-                await apply_change(connection, change, stream)
-    if fresh:
-        await connection.execute("UPDATE change_streams SET applied = $2 WHERE id = $1", stream, fresh[-1].n)
+    for run in arranged([decode_change(one.payload) for one in fresh]):
+        await _apply_run(connection, run, stream)
     return len(fresh)
 
 
 async def skip_record(connection: Connection, stream: str, n: int) -> None:
     """Moves the mark past a change that was set aside."""
-    mark = await _mark(connection, stream)
-    await connection.execute("UPDATE change_streams SET applied = $2 WHERE id = $1", stream, max(mark, n))
+    await _move_mark(connection, stream, n)

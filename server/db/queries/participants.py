@@ -7,14 +7,14 @@ A person has one row in a call. Who comes again under another participant id get
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from server.db.changes import ParticipantStatus, SfuIds
 from server.db.connection import Connection, rows_of
 from server.db.errors import MissingRow
-from server.db.queries.people import ensure_guest, ensure_user
+from server.db.queries.people import ensure_guest
 from server.db.times import moment
 
 # The row that a participant id ($1) stands for.
@@ -32,47 +32,50 @@ class NewParticipant(msgspec.Struct, frozen=True, kw_only=True):
     device_info: dict[str, Any] | None = None
 
 
-def _arbiter(participant: NewParticipant) -> str:
-    if participant.user_id is not None:
-        return '("callSessionId", "userId")'
-    if participant.anonymous_id is not None:
-        return '("callSessionId", "anonymousUserId")'
-    return "(id)"
+class Joining(NamedTuple):
+    call_id: str
+    participant: NewParticipant
+    at: float
 
 
-async def add_participant(
-    connection: Connection, call_id: str, participant: NewParticipant, *, at: float
-) -> str:
-    """Adds a participant, or takes the same person's row of this call again (leftAt cleared); returns the
-    row's id.
+# What a participant's row refers to, by the kind of person: made where it is missing.
+_USERS = """
+    INSERT INTO users (id, name, "createdAt", "updatedAt")
+    SELECT said."user", said.name, said.at, said.at FROM said
+     WHERE NOT EXISTS (SELECT FROM users WHERE id = said."user") ON CONFLICT (id) DO NOTHING
+"""
+_GUESTS = """
+    INSERT INTO anonymous_participants (id, name, "createdAt", "updatedAt")
+    SELECT DISTINCT ON (guest) guest, COALESCE(name, ''), at, at FROM said ORDER BY guest, at DESC
+    ON CONFLICT (id) DO UPDATE SET name = excluded.name, "updatedAt" = excluded."updatedAt"
+"""
+_NOBODY = "SELECT"
 
-    Waits for a transaction that is ending the call; in a call that is over the row is written as left at
-    once. The user's or guest's own row is made where it is missing. Raises `MissingRow` if there is no such
-    call.
-    """
-    status = await connection.fetchval(
-        "SELECT status::text FROM call_sessions WHERE id = $1 FOR SHARE", call_id
-    )
-    if status is None:
-        raise MissingRow(f"there is no call {call_id!r}")
-    over = status not in ("INITIATED", "ACTIVE")
-    if participant.user_id is not None:
-        await ensure_user(connection, participant.user_id, name=participant.name or None, at=at)
-    elif participant.anonymous_id is not None:
-        await ensure_guest(connection, participant.anonymous_id, name=participant.name, at=at)
-    row_id: str = await connection.fetchval(
-        f"""
+
+def _join(person: str, arbiter: str) -> str:
+    return f"""
+        WITH said AS (
+            SELECT n.*, s.status NOT IN ('INITIATED', 'ACTIVE') AS over
+              FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[],
+                          $7::boolean[], $8::boolean[], $9::jsonb[], $10::text[])
+                   AS n (id, call, "user", guest, role, at, audio, video, device, name)
+              JOIN (SELECT id, status FROM call_sessions WHERE id = ANY ($2) ORDER BY id FOR SHARE) AS s
+                ON s.id = n.call
+        ), person AS ({person})
         INSERT INTO call_participants AS p (id, "callSessionId", "userId", "anonymousUserId", role, status,
             "joinedAt", "leftAt", "audioEnabled", "videoEnabled", "wasMuted", "hadVideo", "deviceInfo",
             "updatedAt", "displayName")
-        VALUES ($1, $2, $3, $4, $5, CASE WHEN $6 THEN 'left' ELSE 'connecting' END,
-            $7, CASE WHEN $6 THEN $7::timestamptz END, $8, $9, NOT $8, $9, $10, $7, $11)
-        ON CONFLICT {_arbiter(participant)} DO UPDATE
+        SELECT id, call, "user", guest, role, CASE WHEN over THEN 'left' ELSE 'connecting' END,
+               at, CASE WHEN over THEN at END, audio, video, NOT audio, video, device, at, name
+          FROM said
+        ON CONFLICT {arbiter} DO UPDATE
            SET role = excluded.role, status = excluded.status,
                "joinCount" = p."joinCount" + 1,
                "awaySeconds" = p."awaySeconds" + COALESCE(
                    GREATEST(0, extract(epoch FROM excluded."joinedAt" - p."leftAt")), 0),
-               "leftAt" = CASE WHEN $6 THEN COALESCE(p."leftAt", excluded."leftAt") END, "leftReason" = NULL,
+               "leftAt" = CASE WHEN excluded.status = 'left'
+                               THEN COALESCE(p."leftAt", excluded."leftAt") END,
+               "leftReason" = NULL,
                "audioEnabled" = excluded."audioEnabled", "videoEnabled" = excluded."videoEnabled",
                "screenShareEnabled" = false,
                "wasMuted" = p."wasMuted" OR excluded."wasMuted",
@@ -82,53 +85,119 @@ async def add_participant(
                "deviceInfo" = COALESCE(excluded."deviceInfo", p."deviceInfo"),
                "displayName" = COALESCE(excluded."displayName", p."displayName"),
                "updatedAt" = excluded."updatedAt"
-        RETURNING id
-        """,
-        participant.id,
-        call_id,
-        participant.user_id,
-        participant.anonymous_id if participant.user_id is None else None,
-        participant.role,
-        over,
-        moment(at),
-        participant.audio_enabled,
-        participant.video_enabled,
-        participant.device_info,
-        participant.name or None,
-    )
-    if row_id != participant.id:
+        RETURNING id, "callSessionId", COALESCE("userId", "anonymousUserId", id) AS person
+    """
+
+
+# By whether it is a user, else whether it is a guest.
+_JOINS = {
+    (True, False): _join(_USERS, '("callSessionId", "userId")'),
+    (False, True): _join(_GUESTS, '("callSessionId", "anonymousUserId")'),
+    (False, False): _join(_NOBODY, "(id)"),
+}
+
+
+async def add_participants(connection: Connection, joining: Sequence[Joining]) -> list[str]:
+    """Adds participants, or takes the same persons' rows of their calls again (leftAt cleared); returns the
+    rows' ids. Nobody may be among them twice.
+
+    Waits for a transaction that is ending a call; in a call that is over the row is written as left at
+    once. The users' or guests' own rows are made where they are missing. Raises `MissingRow` if a call is
+    not there.
+    """
+    found: dict[tuple[str, str], str] = {}
+    for kind, statement in _JOINS.items():
+        some = [one for one in joining if _kind(one.participant) == kind]
+        for row in await connection.fetch(statement, *_columns(some)) if some else ():
+            found[row["callSessionId"], row["person"]] = row["id"]
+    ids = [found.get((call_id, one.user_id or one.anonymous_id or one.id)) for call_id, one, _ in joining]
+    rows = [row_id for row_id in ids if row_id is not None]
+    if len(rows) < len(ids):
+        raise MissingRow(f"there is no call {joining[ids.index(None)].call_id!r}")
+    aliases = [
+        (one.participant.id, row_id)
+        for one, row_id in zip(joining, rows, strict=True)
+        if row_id != one.participant.id
+    ]
+    if aliases:
         await connection.execute(
-            'INSERT INTO participant_aliases (id, "participantId") VALUES ($1, $2)'
+            'INSERT INTO participant_aliases (id, "participantId")'
+            " SELECT * FROM unnest($1::text[], $2::text[])"
             ' ON CONFLICT (id) DO UPDATE SET "participantId" = excluded."participantId"',
-            participant.id,
-            row_id,
+            *map(list, zip(*aliases, strict=True)),
         )
-    return row_id
+    return rows
 
 
-def _found(tag: str, participant_id: str) -> None:
-    if rows_of(tag) == 0:
-        raise MissingRow(f"there is no participant {participant_id!r}")
+def _kind(participant: NewParticipant) -> tuple[bool, bool]:
+    user = participant.user_id is not None
+    return user, not user and participant.anonymous_id is not None
+
+
+def _columns(joining: Sequence[Joining]) -> list[list[Any]]:
+    rows = [
+        (
+            one.id,
+            call_id,
+            one.user_id,
+            one.anonymous_id if one.user_id is None else None,
+            one.role,
+            moment(at),
+            one.audio_enabled,
+            one.video_enabled,
+            one.device_info,
+            one.name or None,
+        )
+        for call_id, one, at in joining
+    ]
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+async def add_participant(
+    connection: Connection, call_id: str, participant: NewParticipant, *, at: float
+) -> str:
+    """`add_participants` with one."""
+    return (await add_participants(connection, [Joining(call_id, participant, at)]))[0]
+
+
+async def _update(
+    connection: Connection, changes: str, columns: str, rows: Sequence[tuple[Any, ...]]
+) -> None:
+    """Sets columns of each row's participant `p` to what is said of it: `n.id`, `n.at` and more `columns`
+    ("name type, …"). Raises `MissingRow`, and then nothing has changed for good."""
+    types = [column.split() for column in f"id text, at timestamptz, {columns}".split(", ")]
+    given = ", ".join(f"${place}::{kind}[]" for place, (_, kind) in enumerate(types, 1))
+    tag = await connection.execute(
+        f"""
+        UPDATE call_participants p SET {changes}, "updatedAt" = n.at
+          FROM unnest({given}) AS n ({", ".join(name for name, _ in types)})
+          LEFT JOIN participant_aliases a ON a.id = n.id
+         WHERE p.id = COALESCE(a."participantId", n.id)
+        """,
+        *[list(column) for column in zip(*rows, strict=True)],
+    )
+    if rows_of(tag) != len(rows):
+        raise MissingRow(f"not all of these are participants: {', '.join(str(row[0]) for row in rows)}")
+
+
+async def update_statuses(
+    connection: Connection, said: Sequence[tuple[str, ParticipantStatus, float]]
+) -> None:
+    """Stores the connections' states of some, as (participant id, status, at). Raises `MissingRow`."""
+    gone = [(participant_id, None, at) for participant_id, status, at in said if status == "left"]
+    if gone:
+        await leave_calls(connection, gone)
+    here = [(participant_id, moment(at), status) for participant_id, status, at in said if status != "left"]
+    if here:
+        change = 'status = CASE WHEN p."leftAt" IS NULL THEN n.status ELSE p.status END'
+        await _update(connection, change, "status text", here)
 
 
 async def update_participant_status(
     connection: Connection, participant_id: str, status: ParticipantStatus, *, at: float
 ) -> None:
     """Stores the connection's state. Who has left stays left until joining again. Raises `MissingRow`."""
-    if status == "left":
-        await leave_call(connection, participant_id, at=at)
-        return
-    tag = await connection.execute(
-        f"""
-        UPDATE call_participants
-           SET status = CASE WHEN "leftAt" IS NULL THEN $2 ELSE status END, "updatedAt" = $3
-         WHERE id = {ROW}
-        """,
-        participant_id,
-        status,
-        moment(at),
-    )
-    _found(tag, participant_id)
+    await update_statuses(connection, [(participant_id, status, at)])
 
 
 async def rename_participant(connection: Connection, participant_id: str, name: str, *, at: float) -> None:
@@ -148,50 +217,47 @@ async def rename_participant(connection: Connection, participant_id: str, name: 
         await ensure_guest(connection, row["anonymousUserId"], name=name, at=at)
 
 
-async def update_participant_media(
-    connection: Connection,
-    participant_id: str,
-    *,
-    at: float,
-    audio_enabled: bool | None = None,
-    video_enabled: bool | None = None,
-    screen_share_enabled: bool | None = None,
-    device_info: dict[str, Any] | None = None,
-) -> None:
-    """Stores what is switched on; None leaves a field. wasMuted and hadVideo, once true, stay. Raises
-    `MissingRow`."""
-    tag = await connection.execute(
-        f"""
-        UPDATE call_participants
-           SET "audioEnabled" = COALESCE($2, "audioEnabled"), "videoEnabled" = COALESCE($3, "videoEnabled"),
-               "screenShareEnabled" = COALESCE($4, "screenShareEnabled"),
-               "deviceInfo" = COALESCE($5, "deviceInfo"),
-               "wasMuted" = "wasMuted" OR NOT COALESCE($2, true),
-               "hadVideo" = "hadVideo" OR COALESCE($3, false),
-               "updatedAt" = $6
-         WHERE id = {ROW}
+class Media(msgspec.Struct, frozen=True, kw_only=True):
+    """What is switched on; None leaves a field as it is."""
+
+    audio_enabled: bool | None = None
+    video_enabled: bool | None = None
+    screen_share_enabled: bool | None = None
+    device_info: dict[str, Any] | None = None
+
+
+async def update_media(connection: Connection, said: Sequence[tuple[str, Media, float]]) -> None:
+    """Stores what some have switched on, as (participant id, media, at). wasMuted and hadVideo, once true,
+    stay. Raises `MissingRow`."""
+    await _update(
+        connection,
+        """
+        "audioEnabled" = COALESCE(n.audio, "audioEnabled"),
+        "videoEnabled" = COALESCE(n.video, "videoEnabled"),
+        "screenShareEnabled" = COALESCE(n.screen, "screenShareEnabled"),
+        "deviceInfo" = COALESCE(n.device, "deviceInfo"),
+        "wasMuted" = "wasMuted" OR NOT COALESCE(n.audio, true),
+        "hadVideo" = "hadVideo" OR COALESCE(n.video, false)
         """,
-        participant_id,
-        audio_enabled,
-        video_enabled,
-        screen_share_enabled,
-        device_info,
-        moment(at),
+        "audio boolean, video boolean, screen boolean, device jsonb",
+        [(participant_id, moment(at), *msgspec.structs.astuple(media)) for participant_id, media, at in said],
     )
-    _found(tag, participant_id)
+
+
+async def update_participant_media(
+    connection: Connection, participant_id: str, *, at: float, **switched: Any
+) -> None:
+    """`update_media` of one; what is switched by the names of `Media`."""
+    await update_media(connection, [(participant_id, Media(**switched), at)])
 
 
 async def update_participant_quality(
     connection: Connection, participant_id: str, metrics: dict[str, Any], *, at: float
 ) -> None:
     """Stores the latest quality metrics. Raises `MissingRow`."""
-    tag = await connection.execute(
-        f'UPDATE call_participants SET "qualityMetrics" = $2, "updatedAt" = $3 WHERE id = {ROW}',
-        participant_id,
-        metrics,
-        moment(at),
+    await _update(
+        connection, '"qualityMetrics" = n.metrics', "metrics jsonb", [(participant_id, moment(at), metrics)]
     )
-    _found(tag, participant_id)
 
 
 async def update_qualities(
@@ -222,52 +288,60 @@ async def update_qualities(
         raise MissingRow("there is no such participant among those who reported their quality")
 
 
-async def update_participant_sfu_data(connection: Connection, ids: SfuIds, *, at: float) -> bool:
-    """Stores a participant's transports and producers, if its call is in SFU mode; False if it is not.
+async def update_sfu_data(connection: Connection, said: Sequence[tuple[SfuIds, float]]) -> int:
+    """Stores the transports and producers of some, as (ids, at), where their calls are in SFU mode; returns
+    of how many that is so.
 
-    Locks the call's row against a switch that is under way.
+    Locks the calls' rows against a switch that is under way.
     """
     tag = await connection.execute(
-        f"""
-        WITH call AS (
+        """
+        WITH said AS (
+            SELECT n.*, COALESCE(a."participantId", n.id) AS row
+              FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
+                          $7::timestamptz[]) AS n (id, send, recv, audio, video, screen, at)
+              LEFT JOIN participant_aliases a ON a.id = n.id
+        ), call AS (
             SELECT s.id FROM call_sessions s
              WHERE s.mode = 'sfu'
-               AND s.id = (SELECT p."callSessionId" FROM call_participants p WHERE p.id = {ROW})
-               FOR SHARE
+               AND s.id IN (SELECT p."callSessionId" FROM said JOIN call_participants p ON p.id = said.row)
+             ORDER BY s.id FOR SHARE
         )
         UPDATE call_participants p
-           SET "sfuSendTransportId" = $2, "sfuRecvTransportId" = $3, "sfuAudioProducerId" = $4,
-               "sfuVideoProducerId" = $5, "sfuScreenProducerId" = $6, "updatedAt" = $7
-          FROM call WHERE p.id = {ROW} AND p."callSessionId" = call.id
+           SET "sfuSendTransportId" = said.send, "sfuRecvTransportId" = said.recv,
+               "sfuAudioProducerId" = said.audio, "sfuVideoProducerId" = said.video,
+               "sfuScreenProducerId" = said.screen, "updatedAt" = said.at
+          FROM said, call WHERE p.id = said.row AND p."callSessionId" = call.id
         """,
-        ids.participant_id,
-        ids.send_transport_id,
-        ids.recv_transport_id,
-        ids.audio_producer_id,
-        ids.video_producer_id,
-        ids.screen_producer_id,
-        moment(at),
+        *map(list, zip(*[(*msgspec.structs.astuple(ids), moment(at)) for ids, at in said], strict=True)),
     )
-    return rows_of(tag) == 1
+    return rows_of(tag)
+
+
+async def update_participant_sfu_data(connection: Connection, ids: SfuIds, *, at: float) -> bool:
+    """`update_sfu_data` of one; False if its call is not in SFU mode."""
+    return await update_sfu_data(connection, [(ids, at)]) == 1
+
+
+async def leave_calls(connection: Connection, said: Sequence[tuple[str, str | None, float]]) -> None:
+    """leftAt, status `left`, and why, as (participant id, reason, at); a second leaving changes nothing.
+    Raises `MissingRow`."""
+    await _update(
+        connection,
+        """
+        "leftReason" = CASE WHEN "leftAt" IS NULL THEN n.reason ELSE "leftReason" END, status = 'left',
+        "screenShareEnabled" = false, "leftAt" = COALESCE("leftAt", GREATEST("joinedAt", n.at))
+        """,
+        "reason text",
+        [(participant_id, moment(at), reason) for participant_id, reason, at in said],
+    )
 
 
 async def leave_call(
     connection: Connection, participant_id: str, *, at: float, reason: str | None = None
 ) -> None:
-    """leftAt, status `left`, and why; a second leaving changes nothing. Raises `MissingRow`."""
-    tag = await connection.execute(
-        f"""
-        UPDATE call_participants
-           SET "leftReason" = CASE WHEN "leftAt" IS NULL THEN $3 ELSE "leftReason" END, status = 'left',
-               "screenShareEnabled" = false, "leftAt" = COALESCE("leftAt", GREATEST("joinedAt", $2)),
-               "updatedAt" = $2
-         WHERE id = {ROW}
-        """,
-        participant_id,
-        moment(at),
-        reason,
-    )
-    _found(tag, participant_id)
+    """`leave_calls` of one."""
+    await leave_calls(connection, [(participant_id, reason, at)])
 
 
 _WITH_ALL = """
