@@ -119,8 +119,8 @@ cdef void judge(State* s, Receiver* r, uint8_t* data, int size, int64_t at) noex
         r.forged += 1
         return
     body = data + header.header_len
-    if header.payload_len < STAMPED:
-        return
+    if header.payload_len < STAMPED or not load64(body + VP8_LEN):
+        return  # none of ours: a server's own probe
     if not r.started:
         r.ssrc = header.ssrc
     elif header.ssrc != r.ssrc:

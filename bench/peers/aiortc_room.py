@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
-
-import msgspec
-import trio
 
 from bench.load import namespace
-from bench.load.endpoint import Endpoint
 from bench.load.tandem import CAMERA
-from bench.peers.process import answering, process
+from bench.peers.lines import Lines, talking
+from bench.peers.process import process
+from bench.peers.room import Room as AnyRoom
 from bench.peers.side import candidate, side
-from server.rtc.certificate import Certificate
 from tests.harness.sdp_client import Track, recv_answer, remote_side, send_offer
 
 _PORT = 18189
@@ -36,52 +31,21 @@ async def running(folder: Path) -> AsyncIterator[int]:
         yield pid
 
 
-class Room:
-    def __init__(self, nursery: trio.Nursery) -> None:
-        self._certificate = Certificate.generate(time.time())
-        self._streams: list[trio.SocketStream] = []
-        self.publisher: Endpoint | None = None
-        self.subscribers: list[Endpoint] = []
-
-    async def _open(self) -> trio.SocketStream:
-        await answering(namespace.SERVER, _PORT)
-        stream = await trio.open_tcp_stream(namespace.SERVER, _PORT)
-        self._streams.append(stream)
-        return stream
-
+class Room(AnyRoom):
     async def publish(self, address: str) -> None:
-        stream, endpoint = await self._open(), Endpoint(self._certificate, address)
+        lines: Lines = await self.nursery.start(talking, namespace.SERVER, _PORT)
+        endpoint = self.endpoint(address)
         offer = send_offer(
             **side(endpoint), tracks=[Track("video", CAMERA.mid, CAMERA.ssrc, CAMERA.rtx_ssrc)]
         )
-        await _say(stream, role="publisher", sdp=offer + candidate(endpoint))
-        await endpoint.connect(*remote_side((await _hear(stream))["sdp"]))
+        answer = (await lines.ask(role="publisher", sdp=offer + candidate(endpoint)))["sdp"]
+        await endpoint.connect(*remote_side(answer))
         self.publisher = endpoint
 
     async def subscribe(self, address: str) -> None:
-        stream, endpoint = await self._open(), Endpoint(self._certificate, address)
-        await _say(stream, role="subscriber")
-        offer = (await _hear(stream))["sdp"]
-        await _say(stream, sdp=recv_answer(offer, **side(endpoint)) + candidate(endpoint))
+        lines: Lines = await self.nursery.start(talking, namespace.SERVER, _PORT)
+        endpoint = self.endpoint(address)
+        offer = (await lines.ask(role="subscriber"))["sdp"]
+        await lines.say(sdp=recv_answer(offer, **side(endpoint)) + candidate(endpoint))
         await endpoint.connect(*remote_side(offer))
         self.subscribers.append(endpoint)
-
-    def keep_alive(self) -> None:
-        for one in [self.publisher, *self.subscribers]:
-            if one is not None:
-                one.keep_alive()
-
-
-async def _say(stream: trio.SocketStream, **message: str) -> None:
-    await stream.send_all(msgspec.json.encode(message) + b"\n")
-
-
-async def _hear(stream: trio.SocketStream) -> dict[str, Any]:
-    line = bytearray()
-    while not line.endswith(b"\n"):
-        data = await stream.receive_some()
-        if not data:
-            raise RuntimeError("the aiortc relay has hung up")
-        line += data
-    message: dict[str, Any] = msgspec.json.decode(line)
-    return message

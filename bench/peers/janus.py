@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import shutil
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,8 +21,8 @@ from bench.load import namespace
 from bench.load.endpoint import Endpoint
 from bench.load.tandem import CAMERA
 from bench.peers.process import answering, process
+from bench.peers.room import Room as AnyRoom
 from bench.peers.side import candidate, side
-from server.rtc.certificate import Certificate
 from tests.harness.sdp_client import Track, recv_answer, remote_side, send_offer
 
 _LIBRARIES = sorted(Path("/usr/lib").glob("*/janus"))
@@ -104,18 +103,13 @@ class Handle:
             return dict(answer)
 
 
-class Room:
-    def __init__(self, nursery: trio.Nursery) -> None:
-        self._nursery = nursery
-        self._certificate = Certificate.generate(time.time())
-        self._feed = 0
-        self.publisher: Endpoint | None = None
-        self.subscribers: list[Endpoint] = []
+class Room(AnyRoom):
+    _feed = 0  # the publisher's id
 
     async def _open(self, address: str) -> Handle:
         await answering(namespace.SERVER, _PORT)
-        socket = await self._nursery.start(_connected, f"ws://{namespace.SERVER}:{_PORT}")
-        handle = Handle(socket, Endpoint(self._certificate, address))
+        socket = await self.nursery.start(_connected, f"ws://{namespace.SERVER}:{_PORT}")
+        handle = Handle(socket, self.endpoint(address))
         await handle.open()
         return handle
 
@@ -147,11 +141,6 @@ class Room:
         await handle.message(request="start", room=_ROOM, jsep={"type": "answer", "sdp": answer})
         await endpoint.connect(*remote_side(sdp))
         self.subscribers.append(endpoint)
-
-    def keep_alive(self) -> None:
-        for one in [self.publisher, *self.subscribers]:
-            if one is not None:
-                one.keep_alive()
 
 
 async def _connected(url: str, *, task_status: trio.TaskStatus[WebSocketConnection]) -> None:

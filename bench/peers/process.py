@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trio
 
+_TAIL = 2000  # characters
+
 
 @asynccontextmanager
-async def process(command: list[str], folder: Path) -> AsyncIterator[int]:
-    """Yields its process id; what it prints is in `folder`/log."""
+async def process(command: list[str], folder: Path, **environment: str) -> AsyncIterator[int]:
+    """Yields its process id; what it prints is in `folder`/log, and shown where it did not work."""
     output = os.open(folder / "log", os.O_WRONLY | os.O_CREAT, 0o600)
     try:
         running = await trio.lowlevel.open_process(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **environment},
         )
     finally:
         os.close(output)
     try:
         yield running.pid
+    except Exception:
+        print(f"{command[0]} said: {(folder / 'log').read_text()[-_TAIL:]}", file=sys.stderr)
+        raise
     finally:
         running.terminate()
         with trio.CancelScope(shield=True):
