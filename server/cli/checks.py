@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from server.cli import files
 from server.config import Config
 from server.errors import ConfigError
 
@@ -363,19 +364,16 @@ def check_udp_losses(config: Config) -> Iterator[Finding]:
 
 
 def check_open_files(config: Config) -> Iterator[Finding]:
-    import resource
-
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = config.http.max_connections + 512
-    if soft < wanted:
+    allowed, wanted = files.allowed(), files.wanted(config)
+    if 0 <= allowed < wanted:  # -1: without limit
         yield Finding(
             "warning",
             "files",
-            f"this process may open {soft} files, and http.max_connections asks for {wanted}",
-            f"`ulimit -n {wanted}`, or LimitNOFILE={wanted} in its systemd unit",
+            f"this process may open {allowed} files, and http.max_connections asks for {wanted}",
+            f"`ulimit -Hn {wanted}`, or LimitNOFILE={wanted} in its systemd unit",
         )
     else:
-        yield Finding("ok", "files", f"{soft} files may be open")
+        yield Finding("ok", "files", f"{wanted} files may be open")
 
 
 def check_clock(config: Config) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from server.cli import logs
+from server.cli import files, logs
 from server.cli.settings import add_settings, settings_from
 from server.errors import ConfigError
 
@@ -31,6 +31,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
 def run(args: argparse.Namespace) -> int:
     config = settings_from(args)
     logs.configure(config.log)
+    files.allow(config)
     import trio
 
     try:

@@ -84,7 +84,7 @@ class Room:
         self._levels = Pace(settings.tell_at_once_up_to)
         self._offers = Pace(settings.tell_at_once_up_to)
         router = media.create_router(self)
-        self.sfu = Sfu(router, send_offer=self._send_offer)
+        self.sfu = Sfu(router, small=settings.tell_at_once_up_to, send_offer=self._send_offer)
         self._router = router
         try:
             self.call = Call(
@@ -275,13 +275,13 @@ class Room:
             case fx.Persist():
                 self._recorder.submit(self._with_media(effect.change))
             case fx.OpenPeer():
-                self.sfu.open(effect.participant_id, publish=effect.publish)
+                self.sfu.open(effect.participant_id, publish=effect.publish, on=effect.on)
             case fx.ClosePeer():
                 self.sfu.close(effect.participant_id)
             case fx.Forward():
                 self.sfu.forward(effect.on)
-            case fx.ScreenShare():
-                self.sfu.share_screen(effect.participant_id, effect.on)
+            case fx.Sources():
+                self.sfu.sources(effect.participant_id, effect.on)
             case fx.Dismiss():
                 session = self._sessions.pop(effect.session_id, None)
                 if session is not None:

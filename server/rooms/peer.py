@@ -67,9 +67,10 @@ class Peer:
         tally: Tally,
     ) -> None:
         self.id = participant_id
-        self.sharing = False
         self.producers: dict[Source, Producer] = {}
         self.outstanding: SfuOffer | None = None
+        self._used: set[Source] = set()  # has been on
+        self._sharing = False  # the screen
         self._router = router
         self._may_publish = publish
         self._send_offer = send_offer
@@ -139,11 +140,17 @@ class Peer:
             sdp_untrusted, ice=self.send.ice, fingerprint=self.send.fingerprint
         )
 
-    def produce(self, *, on: bool) -> None:
-        """Have producers for what the client offered and is wanted; close the others."""
+    def have_on(self, sources: frozenset[Source]) -> None:
+        """These, and no others, are on now."""
+        self._used |= sources
+        self._sharing = "screen" in sources
+
+    def produce(self, *, on: bool, at_the_ready: bool) -> None:
+        """Have producers for what the client offered and is wanted; close the others. `at_the_ready`: also
+        for a microphone and a camera that have never been on."""
         wanted: set[Source] = set()
         if on:
-            wanted = {source for source in self._offered if source != "screen" or self.sharing}
+            wanted = {source for source in self._offered if self._is_wanted(source, at_the_ready)}
         for source in [source for source in self.producers if source not in wanted]:
             self._retire(source)
         for source in SOURCES:
@@ -156,6 +163,11 @@ class Peer:
                     del self._offered[source]
                 else:
                     self.producers[source] = producer
+
+    def _is_wanted(self, source: Source, at_the_ready: bool) -> bool:
+        if source == "screen":
+            return self._sharing
+        return at_the_ready or source in self._used or source in self.producers
 
     # ---- the receive connection -----------------------------------------------------------------------
 

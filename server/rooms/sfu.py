@@ -14,7 +14,7 @@ from server.errors import ClientError
 from server.media.api import Producer, Router, WebRtcTransport
 from server.rooms.peer import Offering, Peer
 from server.rooms.tally import Tally
-from server.rtc.parameters import Direction
+from server.rtc.parameters import Direction, Source
 from server.signaling.messages import SfuOffer
 
 
@@ -22,8 +22,10 @@ class Sfu:
     """Who has changed is looked at by `reconcile`, the others only when there is something else to have: in a
     room of a thousand most are listeners, whom a join leaves as they are."""
 
-    def __init__(self, router: Router, *, send_offer: Callable[[str, SfuOffer], None]) -> None:
+    def __init__(self, router: Router, *, small: int, send_offer: Callable[[str, SfuOffer], None]) -> None:
+        """In a call of up to `small` people all have media at the ready: unmuting needs no offer."""
         self.router = router
+        self._small = small
         self.forwarding = False
         self._send_offer = send_offer
         self._peers: dict[str, Peer] = {}
@@ -36,11 +38,11 @@ class Sfu:
         self._unoffered: dict[str, None] = {}  # peers whose newest offer waits to be made
         self._closed = Tally()  # what those counted that are closed
 
-    def open(self, participant_id: str, *, publish: bool) -> None:
-        self._changed[participant_id] = None
+    def open(self, participant_id: str, *, publish: bool, on: frozenset[Source]) -> None:
         self._peers[participant_id] = Peer(
             participant_id, self.router, publish=publish, send_offer=self._send_offer, tally=self._closed
         )
+        self.sources(participant_id, on)
 
     def close(self, participant_id: str) -> None:
         peer = self._peers.pop(participant_id, None)
@@ -59,10 +61,11 @@ class Sfu:
             self._changed |= dict.fromkeys(self._peers)
         self.forwarding = on
 
-    def share_screen(self, participant_id: str, on: bool) -> None:
+    def sources(self, participant_id: str, on: frozenset[Source]) -> None:
+        """Which of its sources are on."""
         peer = self._peers.get(participant_id)
         if peer is not None:
-            peer.sharing = on
+            peer.have_on(on)
             self._changed[participant_id] = None
 
     def peer(self, participant_id: str) -> Peer:
@@ -92,7 +95,7 @@ class Sfu:
         changed = [self._peers[one] for one in self._changed if one in self._peers]
         self._changed.clear()
         for peer in changed:
-            peer.produce(on=self.forwarding)
+            peer.produce(on=self.forwarding, at_the_ready=len(self._peers) <= self._small)
             self._take_over(peer.id, {one.producer.id: one for one in peer.offerings()})
         looked_at = list(self._peers.values()) if self._moved else changed
         self._moved = False

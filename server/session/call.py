@@ -221,7 +221,7 @@ class Call:
             others = self._people.ids(but=one.id)
             if others:
                 self._emit(fx.Notify(others, "call.updated", self._updated()))
-        self._out.append(fx.OpenPeer(one.id, joiner.publish))
+        self._out.append(fx.OpenPeer(one.id, joiner.publish, one.sources))
         found = self.snapshot(one.id)
         self._switch.joined(one.id, now)
         self._settle(now)
@@ -303,8 +303,7 @@ class Call:
             self._persist(change)
         if before != after:
             self.roster.updated(one)
-        if before.screen_share_enabled != after.screen_share_enabled:
-            self._out.append(fx.ScreenShare(one.id, after.screen_share_enabled))
+            self._out.append(fx.Sources(one.id, one.sources))
 
     def signal(self, participant_id: str, said: m.P2pSignal) -> None:
         """Relay to the other side of the P2P connection; of another epoch: silence."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from server.db.changes import Change
+from server.rtc.parameters import Source
 from server.signaling.messages import ParticipantsChanged, Wire
 
 
@@ -50,6 +51,7 @@ class OpenPeer(msgspec.Struct, frozen=True):
 
     participant_id: str
     publish: bool  # whether the grants let it send
+    on: frozenset[Source]  # of its sources
 
 
 class ClosePeer(msgspec.Struct, frozen=True):
@@ -65,11 +67,12 @@ class Forward(msgspec.Struct, frozen=True):
     on: bool
 
 
-class ScreenShare(msgspec.Struct, frozen=True):
-    """A participant's screen is shared (its producer and consumers are wanted) or no longer."""
+class Sources(msgspec.Struct, frozen=True):
+    """Which sources a participant has on now. A screen has media only then, a camera and a microphone in a
+    small call always, in a large one from the first time on."""
 
     participant_id: str
-    on: bool
+    on: frozenset[Source]
 
 
 class Dismiss(msgspec.Struct, frozen=True):
@@ -87,6 +90,6 @@ Effect = (
     | OpenPeer
     | ClosePeer
     | Forward
-    | ScreenShare
+    | Sources
     | Dismiss
 )

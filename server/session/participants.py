@@ -9,6 +9,7 @@ import msgspec
 
 from server import ids
 from server.db.changes import ParticipantJoined, SfuIds
+from server.rtc.parameters import Source
 from server.signaling.messages import ParticipantInfo, ParticipantStatusName
 
 Role = Literal["host", "participant"]
@@ -61,6 +62,16 @@ class Participant:
         if self.away:
             return "reconnecting"
         return "connected" if self.connected else "connecting"
+
+    @property
+    def sources(self) -> frozenset[Source]:
+        """Which are on."""
+        on: list[tuple[Source, bool]] = [
+            ("microphone", self.audio_enabled),
+            ("camera", self.video_enabled),
+            ("screen", self.screen_share_enabled),
+        ]
+        return frozenset(source for source, enabled in on if enabled)
 
     def joined(self, call_id: str, now: float) -> ParticipantJoined:
         return ParticipantJoined(

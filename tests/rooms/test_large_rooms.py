@@ -169,3 +169,42 @@ async def test_all_who_are_cut_in_one_moment_are_gone_in_one(
     assert ann.session.room is not None
     assert ann.session.room.call.present == 1
     assert len(house.router.open_transports) == 2
+
+
+MUTED = {"audio_enabled": False, "video_enabled": False}
+
+
+async def test_who_has_never_sent_anything_costs_the_others_nothing(
+    autojump_clock: MockClock, house: House
+) -> None:
+    ann, *_ = await room_of(house)
+    bob = house.client("bob", features=NEW)
+    await bob.join(**MUTED)
+    await bob.publish()
+    await trio.sleep(1)
+    assert house.transport(bob, "send").open_producers == {}
+    assert ann.count("sfu.offer") == 0
+    await bob.ask("participant.update", m.ParticipantUpdate(audio_enabled=True))
+    await settle()
+    assert set(house.transport(bob, "send").open_producers) == {"microphone"}
+    assert [one.source for one in ann.last("sfu.offer").consumers] == ["microphone"]
+    await ann.answer_offer()
+    await bob.ask("participant.update", m.ParticipantUpdate(audio_enabled=False))
+    await trio.sleep(1)
+    await bob.ask("participant.update", m.ParticipantUpdate(audio_enabled=True))
+    await trio.sleep(1)
+    assert ann.count("sfu.offer") == 1  # once it has been on, it is at the ready
+
+
+async def test_in_a_small_call_all_have_media_at_the_ready(autojump_clock: MockClock, house: House) -> None:
+    ann, bob = house.client("ann"), house.client("bob")
+    for one in (ann, bob):
+        await one.join(**MUTED)
+        await one.publish()
+    await settle()
+    assert set(house.transport(ann, "send").open_producers) == {"microphone", "camera"}
+    for number in range(5):  # what is there stays when the call becomes large
+        await house.client(f"user{number}").join()
+    await ann.ask("participant.update", m.ParticipantUpdate(name="Anna"))
+    await trio.sleep(1)
+    assert set(house.transport(ann, "send").open_producers) == {"microphone", "camera"}

@@ -101,8 +101,8 @@ export class CallView {
 
   #announceChanges(people) {
     const now = new Map(people.filter((one) => !one.self && !one.orphan).map((one) => [one.participantId, one.name]));
-    for (const [id, name] of now) if (!this.#names.has(id)) announce(`${name || "Guest"} joined`);
-    for (const [id, name] of this.#names) if (!now.has(id)) announce(`${name || "Guest"} left`);
+    announceThem([...now].filter(([id]) => !this.#names.has(id)), "joined");
+    announceThem([...this.#names].filter(([id]) => !now.has(id)), "left");
     this.#names = now;
     const screen = people.some((one) => one.screenShareEnabled);
     if (screen !== this.#wasScreen) announce(screen ? "A screen is shared" : "Screen sharing ended");
@@ -132,6 +132,11 @@ export class CallView {
       action();
     });
   }
+}
+
+function announceThem(people, did) {
+  if (people.length > 3) return announce(`${people.length} people ${did}`);
+  for (const [, name] of people) announce(`${name || "Guest"} ${did}`);
 }
 
 function clock(seconds) {

@@ -1,4 +1,5 @@
 /** The tiles: one per participant and one per shared screen. Elements are never moved once they play. */
+import { capacity, choose } from "./choose.js";
 import { el, icon, setText } from "./dom.js";
 import { layout } from "./layout.js";
 import { paintAvatar } from "./names.js";
@@ -55,7 +56,9 @@ class Tile {
   #noteFor(view) {
     if (view.alone) return "Nobody else is here yet: send them the link.";
     if (view.status === "reconnecting") return view.self ? "" : "Reconnecting…";
-    if (!view.self && view.path === null) return "Connecting…";
+    // In a large call who has never sent anything has no path, and needs none.
+    const sends = view.audioEnabled || view.videoEnabled;
+    if (!view.self && view.path === null && (sends || view.status === "connecting")) return "Connecting…";
     return "";
   }
 }
@@ -66,6 +69,8 @@ export class Tiles {
   #self = null;
   #selfVideo = el("video");
   #selfScreen = el("video");
+  #shown = new Set(); // participant ids of those who have a tile to be seen
+  #more = el("div", "tile more fresh"); // how many have none
 
   constructor(root) {
     this.#root = root;
@@ -110,7 +115,9 @@ export class Tiles {
 
   /** @param {object[]} participants as `Tile.render` takes them; @param {LocalMedia} media for one's own tile */
   render(participants, media) {
-    for (const one of participants) {
+    const present = new Set(participants.map(keyOfPerson));
+    const { shown, more } = this.#choose(participants);
+    for (const one of shown) {
       const view = { ...one, alone: participants.length === 1 };
       this.#tile(view.self ? "self" : view.participantId, view.self ? "self" : "remote").render(view);
       const shared = this.#tiles.get(keyOf(view.participantId, "screen"));
@@ -120,8 +127,14 @@ export class Tiles {
         setText(shared.name, view.self ? "Your screen" : `${view.name}'s screen`);
       }
     }
-    const present = new Set(participants.map((view) => (view.self ? "self" : view.participantId)));
-    for (const [key, tile] of this.#tiles) if (tile.role !== "screen" && !present.has(key)) this.#drop(key);
+    const seen = new Set(shown.map(keyOfPerson));
+    for (const [key, tile] of this.#tiles) {
+      if (tile.role === "screen") continue;
+      tile.root.hidden = !seen.has(key);
+      // One that plays stays where it is: it is heard, and not moved.
+      if (!present.has(key) || (tile.root.hidden && !tile.videos.childElementCount)) this.#drop(key);
+    }
+    this.#renderMore(more);
     this.#renderSelf(media, participants.find((view) => view.self));
     this.#dropEmptyScreens();
     this.arrange();
@@ -129,19 +142,38 @@ export class Tiles {
 
   clear() {
     for (const key of [...this.#tiles.keys()]) this.#drop(key);
+    this.#renderMore(0);
     this.#selfVideo.srcObject = this.#selfScreen.srcObject = null;
   }
 
   arrange() {
     const { clientWidth, clientHeight } = this.#root;
     if (!clientWidth || !clientHeight) return;
-    const places = layout(clientWidth, clientHeight, [...this.#tiles].map(([id, { role }]) => ({ id, role })));
-    for (const [key, { root }] of this.#tiles) {
-      const { x, y, width, height, pip } = places.get(key);
+    const seen = [...this.#tiles].filter(([, { root }]) => !root.hidden).map(([id, { role, root }]) => ({ id, role, root }));
+    if (this.#more.isConnected) seen.push({ id: "more", role: "remote", root: this.#more });
+    const places = layout(clientWidth, clientHeight, seen);
+    for (const { id, root } of seen) {
+      const { x, y, width, height, pip } = places.get(id);
       root.classList.toggle("pip", pip);
       root.classList.toggle("small", width < 220);
       Object.assign(root.style, { transform: `translate(${x}px, ${y}px)`, width: `${width}px`, height: `${height}px` });
     }
+  }
+
+  #choose(participants) {
+    const { clientWidth, clientHeight } = this.#root;
+    const screens = [...this.#tiles.values()].some((tile) => tile.role === "screen");
+    const found = choose(participants, capacity(clientWidth, clientHeight, { screens }), this.#shown);
+    this.#shown = new Set(found.shown.map((one) => one.participantId));
+    return found;
+  }
+
+  #renderMore(count) {
+    setText(this.#more, count ? `+${count}` : "");
+    this.#more.setAttribute("role", "listitem");
+    this.#more.setAttribute("aria-label", `${count} more people`);
+    if (count && !this.#more.isConnected) this.#root.append(this.#more);
+    if (!count) this.#more.remove();
   }
 
   #renderSelf(media, self) {
@@ -185,6 +217,10 @@ export class Tiles {
       if (tile.role === "screen" && !tile.videos.childElementCount) this.#drop(key);
     }
   }
+}
+
+function keyOfPerson({ self, participantId }) {
+  return self ? "self" : participantId;
 }
 
 function keyOf(participantId, source) {
