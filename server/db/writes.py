@@ -251,12 +251,15 @@ async def register_stream(connection: Connection, stream: str) -> int:
 
 
 async def _move_mark(connection: Connection, stream: str, n: int) -> int:
-    """Moves the stream's mark to `n` and returns where it was. An earlier try whose outcome is unknown is
+    """Moves the stream's mark on to `n` and returns where it was. An earlier try whose outcome is unknown is
     waited for."""
     mark = await connection.fetchval(
-        "UPDATE change_streams s SET applied = GREATEST(s.applied, $2)"
-        "  FROM (SELECT id, applied FROM change_streams WHERE id = $1 FOR UPDATE) AS was"
-        " WHERE s.id = was.id RETURNING was.applied",
+        """
+        WITH was AS (SELECT id, applied FROM change_streams WHERE id = $1 FOR UPDATE), moved AS (
+            UPDATE change_streams s SET applied = $2 FROM was WHERE s.id = was.id AND was.applied < $2
+        )
+        SELECT applied FROM was
+        """,
         stream,
         n,
     )
