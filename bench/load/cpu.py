@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -25,17 +26,25 @@ def spent(before: dict[int, tuple[str, int]], after: dict[int, tuple[str, int]],
     )
 
 
-def family_time(pid: int) -> int:
-    """Of all processes below this one that live now: the embedded PostgreSQL's, for a server."""
-    total = 0
+def descendants(pid: int) -> list[int]:
+    """All processes below this one that live now."""
+    found: list[int] = []
     for task in Path(f"/proc/{pid}/task").iterdir():
         try:
-            children = (task / "children").read_text().split()
+            children = [int(child) for child in (task / "children").read_text().split()]
         except (FileNotFoundError, ProcessLookupError):
             continue
         for child in children:
-            try:
-                total += sum(time for _, time in thread_times(int(child)).values()) + family_time(int(child))
-            except FileNotFoundError:
-                continue
+            found.append(child)
+            with suppress(FileNotFoundError):
+                found += descendants(child)
+    return found
+
+
+def family_time(pid: int) -> int:
+    """Of all processes below this one that live now: the embedded PostgreSQL's, for a server."""
+    total = 0
+    for child in descendants(pid):
+        with suppress(FileNotFoundError):
+            total += sum(time for _, time in thread_times(child).values())
     return total

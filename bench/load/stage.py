@@ -18,7 +18,7 @@ import trio
 
 from bench.load import namespace
 from bench.load.cpu import spent, thread_times
-from bench.load.pin import apart, in_medias_place, pin_server
+from bench.load.pin import apart, everywhere, in_medias_place, pin_server
 from bench.load.tandem import MID, MID_EXTENSION, PAYLOAD_TYPE, SSRC, TWCC_EXTENSION, Call
 from bench.load.veth import where_receivers_are
 from bench.native.bare import Bare
@@ -92,12 +92,21 @@ def bare_stage(receivers: int, sinks: int, *, gso: bool, stamps: bool) -> Iterat
             yield driver, loop
 
 
+def media_thread(pid: int) -> int:
+    """The native id of a server's first media thread."""
+    return min(thread for thread, (name, _) in thread_times(pid).items() if name.startswith(ENGINE_THREAD))
+
+
 class Server(ServerProcess):
     """With a signal that keeps its Trio thread busy: see bench.load.blockable."""
 
     def __init__(self, data_dir: Path, *args: str) -> None:
         super().__init__(data_dir, *args)
         self.module = "bench.load.blockable"
+
+    def start(self) -> ServerProcess:
+        with everywhere():
+            return super().start()
 
     def counters(self) -> tuple[int, int]:
         """Packets forwarded and messages given to the kernel since its start, by the server's metrics."""

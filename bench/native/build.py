@@ -13,7 +13,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 
-NAMES = ("bare", "driver", "outgoing", "incoming", "talk", "traffic", "flood")
+NAMES = ("bare", "driver", "outgoing", "incoming", "talk", "traffic", "flood", "jitter")
 _SETUP = """
 from pathlib import Path
 from setuptools import Extension, setup

@@ -78,7 +78,7 @@ _ALL = (
         "forward_latency",
         "how long does a packet take through the server?",
         "forward_latency",
-        quick="--consumers 10 --packets 1 --loads 0.3 --seconds 1.5",
+        quick="--consumers 10 --packets 1 --loads 0.3",
         full="--consumers 10,50 --loads 0.1,0.3,0.6",
         quick_s=12,
         full_s=130,

@@ -76,12 +76,7 @@ def least(column: str, **wanted: object) -> Callable[[list[Row]], float | None]:
 
 def latency_against_bare(rows: list[Row]) -> float | None:
     """The worst p50 and p99 of the server over those of the bare loop at the same N, burst and load."""
-    ratios: list[float | None] = []
-    for row in those(rows, what="tandem"):
-        same = {key: row[key] for key in ("consumers", "packets", "load")}
-        for bare in those(rows, what="bare", **same):
-            ratios += [row[point] / bare[point] for point in ("p50", "p99") if bare[point] > 0]
-    return worst(ratios)
+    return worst(row.get(ratio) for row in those(rows, what="tandem") for ratio in ("p50_ratio", "p99_ratio"))
 
 
 def blocked_against_free(rows: list[Row]) -> float | None:

@@ -68,16 +68,14 @@ def test_the_worst_row_counts() -> None:
 
 
 def test_latency_is_held_against_the_bare_loop_of_its_own_size() -> None:
-    def at(what: str, consumers: int, p50: float, p99: float) -> dict[str, Any]:
-        return {"what": what, "consumers": consumers, "packets": 1, "load": 0.3, "p50": p50, "p99": p99}
-
     rows = [
-        at("bare", 10, 40, 100),
-        at("bare", 50, 100, 200),
-        at("tandem", 10, 44, 150),
-        at("tandem", 50, 140, 220),
+        {"what": "bare", "p50": 40, "p99": 100},
+        {"what": "tandem", "p50_ratio": 1.1, "p99_ratio": 1.5},
+        {"what": "tandem", "p50_ratio": 1.4, "p99_ratio": 1.1},
+        {"what": "tandem, blocked", "p50_ratio": 9.0},
     ]
     assert targets.latency_against_bare(rows) == pytest.approx(1.5)
+    assert targets.latency_against_bare([]) is None
 
 
 def test_two_runs_compared() -> None:
