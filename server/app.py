@@ -36,6 +36,7 @@ from server.http.static import StaticFiles
 from server.rest.api import Api
 from server.rest.desk import Desk
 from server.session.opening import Resumed
+from server.signaling.frames import Opening
 from server.signaling.messages import IceServer
 from server.signaling.tokens import Tokens, load_secret
 from server.signaling.websocket import Origin, WebSocketDoor
@@ -234,7 +235,8 @@ class _App:
     async def _websocket(self, request: Request, stream: trio.abc.Stream) -> None:
         own = IceServer(urls=[f"stun:{request.host_name}:{self._media.udp_port}"])
         origin = Origin(peer=str(request.peer), ice_servers=[own, *self._config.media.ice_servers])
-        await self._door.serve(stream, origin)
+        opening = Opening(request.header(b"sec-websocket-key") or "", guard.subprotocols(request))
+        await self._door.serve(stream, origin, opening)
 
     def _certificate(self) -> tuple[Path, Path]:
         http = self._config.http

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import signal
 import sys
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from server.config import Config
 
 _INDENT = " " * 22
+_COLLECT_AT = (10_000, 20, 20)  # new objects, young collections, middle ones; Python's own are 700, 10, 10
 
 
 def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
@@ -55,7 +57,7 @@ async def _serve(config: Config) -> None:
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(_watch_signals, stop)
-        await app.run(config, stop=stop, started=_announce)
+        await app.run(config, stop=stop, started=_started)
         nursery.cancel_scope.cancel()
 
 
@@ -79,6 +81,22 @@ def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
             yield from _leaves(error)
         else:
             yield error
+
+
+def _started(started: Started) -> None:
+    settle_collector()
+    _announce(started)
+
+
+def settle_collector() -> None:
+    """Have Python's cycle collector leave what was made until now alone, and look for cycles less often.
+
+    Calls leave hardly any: while people joined it found none, and had 5 to 7 % of their CPU time. To look
+    through all that was imported also stopped everything for 50 ms.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECT_AT)
 
 
 def _announce(started: Started) -> None:

@@ -19,7 +19,7 @@ from server.http.exchange import Handler, Peer, Request, Response, text
 from server.http.guard import SECURITY_HEADERS
 from server.http.streams import PrefixStream
 
-# Takes over the stream of an upgrade request; the request's bytes can be read from it again.
+# Takes over the stream of an upgrade request, from what has come behind the request.
 UpgradeHandler = Callable[[Request, trio.abc.Stream], Awaitable[None]]
 _LINGER_BYTES = 1 << 20
 _LINGER_S = 2.0
@@ -39,7 +39,7 @@ class Upgrade:
 
     request: Request
     handler: UpgradeHandler
-    stream: trio.abc.Stream  # with the request written anew in front: only what h11 has understood
+    stream: trio.abc.Stream  # from what has come behind the request
 
 
 # Looks at an upgrade request: refuse it by a response, take it by a handler, or None: it is plain HTTP.
@@ -57,13 +57,17 @@ class HttpConnection:
         handler: Handler,
         upgrade: UpgradePolicy,
         limits: ConnectionLimits,
+        first: bytes = b"",
     ) -> None:
+        """`first` was read from the stream already."""
         self._stream = stream
         self._peer = peer
         self._handler = handler
         self._upgrade = upgrade
         self._limits = limits
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.max_header_bytes)
+        if first:
+            self._http.receive_data(first)
 
     async def run(self) -> Upgrade | None:
         """None when the connection is over; or the upgrade, after which this one is of no more use."""
@@ -79,12 +83,6 @@ class HttpConnection:
             except h11.LocalProtocolError:  # the client said "close", or is in mid-request
                 return None
             timeout_s = self._limits.idle_timeout_s
-
-    def _upgraded_stream(self, request: Request) -> trio.abc.Stream:
-        head = [f"GET {request.target} HTTP/1.1".encode("latin-1")]
-        head += [name + b": " + value for name, value in request.headers]
-        trailing, _ = self._http.trailing_data
-        return PrefixStream(self._stream, b"\r\n".join(head) + b"\r\n\r\n" + trailing)
 
     async def _exchange(self, timeout_s: float) -> Upgrade | bool:
         """One request and its answer; False: the connection is of no more use."""
@@ -105,7 +103,10 @@ class HttpConnection:
             if isinstance(chosen, Response):
                 return await self._respond(request.method, chosen)
             if chosen is not None:
-                return Upgrade(request, chosen, self._upgraded_stream(request))
+                behind, _ = self._http.trailing_data
+                return Upgrade(
+                    request, chosen, PrefixStream(self._stream, behind) if behind else self._stream
+                )
         return await self._respond(request.method, await self._handler(request))
 
     async def _read_request(self, timeout_s: float) -> Request | Response | None:

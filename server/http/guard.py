@@ -88,6 +88,12 @@ def refuse_websocket(request: Request, *, allowed_origins: Collection[str]) -> R
     return None
 
 
+def subprotocols(request: Request) -> tuple[str, ...]:
+    """What a WebSocket's opening offers (RFC 6455, section 11.3.4)."""
+    said = [value.decode("latin-1") for key, value in request.headers if key == b"sec-websocket-protocol"]
+    return tuple(filter(None, (one.strip() for one in ",".join(said).split(","))))
+
+
 def _is_key(key: str | None) -> bool:
     try:
         return key is not None and len(base64.b64decode(key, validate=True)) == 16

@@ -135,10 +135,10 @@ class HttpServer:
             first = bytes(await raw.receive_some(16_384))
         if not first:
             return
-        stream: trio.abc.Stream = PrefixStream(raw, first)
+        stream = raw
         secure = first[0] == _TLS_HANDSHAKE
         if secure:
-            tls = trio.SSLStream(stream, self._tls, server_side=True, https_compatible=True)
+            tls = trio.SSLStream(PrefixStream(raw, first), self._tls, server_side=True, https_compatible=True)
             shaken = False
             with trio.move_on_after(self._settings.request_timeout_s):
                 try:
@@ -149,11 +149,16 @@ class HttpServer:
             if not shaken:
                 self.counters["failed_handshakes"] += 1
                 return
-            stream = tls
+            stream, first = tls, b""
         peer = Peer(address=address, port=port, secure=secure, loopback=_is_loopback(address))
         # In no variable: what leaves HTTP needs nothing of it any more, and may stay for hours.
         upgrade = await HttpConnection(
-            stream, peer, handler=self._handle, upgrade=self._choose_upgrade, limits=self._limits
+            stream,
+            peer,
+            handler=self._handle,
+            upgrade=self._choose_upgrade,
+            limits=self._limits,
+            first=first,
         ).run()
         if upgrade is not None:
             self.counters["upgrades"] += 1

@@ -20,7 +20,7 @@ import trio
 from server.errors import ClientError
 from server.signaling import machine as m
 from server.signaling import rpc
-from server.signaling.frames import Closed, Frames
+from server.signaling.frames import Closed, Frames, Opening
 from server.signaling.machine import Close, Event, Machine, Reply
 from server.signaling.messages import Hello, HelloResult, IceServer
 from server.signaling.outbox import Outbox
@@ -74,8 +74,8 @@ class WebSocketDoor:
     def open_connections(self) -> int:
         return len(self._connections)
 
-    async def serve(self, stream: trio.abc.Stream, origin: Origin) -> None:
-        """Serve one stream that begins with a WebSocket's opening request, which was checked already.
+    async def serve(self, stream: trio.abc.Stream, origin: Origin, opening: Opening) -> None:
+        """Serve one stream, on which a WebSocket's opening was said and checked, and is to be answered.
 
         Only Cancelled comes out of here.
         """
@@ -85,7 +85,7 @@ class WebSocketDoor:
         if self._stopping is not None:
             connection.close(self._stopping.code, self._stopping.reason)
         try:
-            await connection.run()
+            await connection.run(opening)
         except* Exception as group:
             if group.split(_is_of_the_wire)[1] is None:
                 self.counters["broken_connections"] += 1
@@ -148,27 +148,10 @@ class Connection:
             self._door.directory.detach(self._session, self)
             self._session = None
 
-    async def run(self) -> None:
-        opened = False
-        with trio.move_on_after(self._door.limits.hello_timeout_s):
-            opened = await self._open()
-        if opened:
-            await self._converse()
-            await self._say_goodbye()
-
-    async def _open(self) -> bool:
-        """False: the client is gone, or it was no WebSocket's opening."""
-        whole = False
-        while not whole:
-            data = await self._stream.receive_some(_READ)
-            if not data:
-                return False
-            try:
-                whole = self._frames.open_untrusted(bytes(data), SUBPROTOCOL)
-            except ValueError:
-                return False
-        await self._stream.send_all(self._frames.to_send())
-        return True
+    async def run(self, opening: Opening) -> None:
+        self._outbox.put_nowait(opening.answer(SUBPROTOCOL))
+        await self._converse()
+        await self._say_goodbye()
 
     async def _converse(self) -> None:
         inbox_in, inbox_out = trio.open_memory_channel[RpcRequest](self._door.limits.pending_requests)
@@ -186,7 +169,6 @@ class Connection:
 
     async def _read(self, inbox: trio.MemorySendChannel[RpcRequest]) -> None:
         # What has come, or gone out, stays in no variable while a task waits: an SDP has kilobytes.
-        self._receive(b"", inbox)  # messages may have come with the opening
         while self._ending is None:
             self._receive(await self._stream.receive_some(_READ) or None, inbox)
 

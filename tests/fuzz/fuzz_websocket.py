@@ -7,13 +7,11 @@ import struct
 import trio
 import trio.testing
 
+from server.signaling.frames import Opening
 from server.signaling.websocket import WebSocketDoor
 from tests.signaling.fakes import ORIGIN, make_door
 
-OPENING = (
-    b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-)
+OPENING = Opening(key="dGhlIHNhbXBsZSBub25jZQ==", subprotocols=())
 
 
 def frame(opcode: int, payload: bytes, *, fin: bool = True) -> bytes:
@@ -48,7 +46,7 @@ def fuzz_one(data: bytes) -> None:
 
 async def _serve(door: WebSocketDoor, data: bytes) -> None:
     ours, theirs = trio.testing.memory_stream_pair()
-    await ours.send_all(OPENING + data)
+    await ours.send_all(data)
     await ours.send_eof()
     with trio.fail_after(120):
-        await door.serve(theirs, ORIGIN)
+        await door.serve(theirs, ORIGIN, OPENING)

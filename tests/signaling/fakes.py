@@ -12,8 +12,12 @@ import trio.testing
 from trio_websocket import WebSocketConnection, wrap_client_stream
 
 from server.errors import ClientError
+from server.http.connection import ConnectionLimits, HttpConnection
+from server.http.exchange import Peer, Request, Response
+from server.http.guard import refuse_websocket, subprotocols
 from server.rooms.session import Session
 from server.session.identity import Grants, Identity
+from server.signaling.frames import Opening
 from server.signaling.messages import ChatMessage, ChatSend, Empty, Hello, HelloResult, IceServer, Wire
 from server.signaling.settings import LimitSettings
 from server.signaling.websocket import Origin, WebSocketDoor
@@ -133,18 +137,37 @@ def make_door(directory: FakeDirectory | None = None, **limits: Any) -> WebSocke
 ORIGIN = Origin(peer="192.0.2.*", ice_servers=[IceServer(urls=["stun:example.org:8444"])])
 
 
+_PEER = Peer(address="192.0.2.1", port=1, secure=True, loopback=False)
+_LIMITS = ConnectionLimits(max_header_bytes=2000, max_body_bytes=0, request_timeout_s=10, idle_timeout_s=10)
+
+
+async def _no_page(request: Request) -> Response:
+    raise AssertionError("these clients want a WebSocket")
+
+
+async def _taken(request: Request, stream: trio.abc.Stream) -> None:
+    raise AssertionError("the connection only says who takes over")
+
+
+async def serve(door: WebSocketDoor, stream: trio.abc.Stream) -> None:
+    """One connection, from its opening on: that is read by the HTTP door, as in the server."""
+    http = HttpConnection(stream, _PEER, handler=_no_page, upgrade=lambda request: _taken, limits=_LIMITS)
+    upgrade = await http.run()
+    assert upgrade is not None
+    request = upgrade.request
+    assert refuse_websocket(request, allowed_origins=()) is None
+    opening = Opening(request.header(b"sec-websocket-key") or "", subprotocols(request))
+    await door.serve(upgrade.stream, ORIGIN, opening)
+    await trio.aclose_forcefully(stream)  # as the listener does
+
+
 @asynccontextmanager
 async def connected(
     door: WebSocketDoor, nursery: trio.Nursery, *, subprotocols: list[str] | None = None
 ) -> AsyncIterator[Client]:
     """A client of `door`, whose connection is served in `nursery`."""
     ours, theirs = trio.testing.memory_stream_pair()
-
-    async def serve() -> None:
-        await door.serve(theirs, ORIGIN)
-        await trio.aclose_forcefully(theirs)  # as the listener does
-
-    nursery.start_soon(serve)
+    nursery.start_soon(serve, door, theirs)
     async with trio.open_nursery() as wire_nursery:
         wire = await wrap_client_stream(wire_nursery, ours, "example.org", "/ws", subprotocols=subprotocols)
         yield Client(wire, ours)

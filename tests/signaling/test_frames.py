@@ -17,7 +17,7 @@ from wsproto.events import (
     TextMessage,
 )
 
-from server.signaling.frames import Closed, Frames
+from server.signaling.frames import Closed, Frames, Opening
 
 LIMIT = 100
 
@@ -26,9 +26,9 @@ class Client:
     def __init__(self, *subprotocols: str, limit: int = LIMIT) -> None:
         self.wire = wsproto.WSConnection(wsproto.ConnectionType.CLIENT)
         self.frames = Frames(max_message=limit)
-        opening = Request("example.org", "/ws", subprotocols=list(subprotocols))
-        assert self.frames.open_untrusted(self.wire.send(opening), "tandem.v1")
-        (self.accepted,) = self.hear(self.frames.to_send())
+        said = self.wire.send(Request("example.org", "/ws", subprotocols=list(subprotocols)))
+        key = said.split(b"Sec-WebSocket-Key: ")[1].split(b"\r\n")[0].decode()
+        (self.accepted,) = self.hear(Opening(key, subprotocols).answer("tandem.v1"))
 
     def say(self, *events: Event) -> list[str | bytes | Closed]:
         return self.frames.receive_untrusted(b"".join(self.wire.send(event) for event in events))
@@ -45,19 +45,11 @@ def test_the_subprotocol_is_chosen_where_it_is_offered() -> None:
         assert accepted.subprotocol == chosen
 
 
-def test_an_opening_may_come_in_pieces_with_a_message_behind() -> None:
-    wire = wsproto.WSConnection(wsproto.ConnectionType.CLIENT)
-    opening = wire.send(Request("example.org", "/ws"))
-    frames = Frames(max_message=LIMIT)
-    assert not any(frames.open_untrusted(opening[i : i + 1], "") for i in range(len(opening) - 1))
-    assert frames.open_untrusted(opening[-1:] + b"\x81\x82\0\0\0\0hi", "")
-    assert frames.receive_untrusted(b"") == ["hi"]
-
-
-@pytest.mark.parametrize("opening", [b"\0\1\2\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"x" * 70_000])
-def test_what_is_no_opening_is_refused(opening: bytes) -> None:
-    with pytest.raises(ValueError, match=r".+"):
-        Frames(max_message=LIMIT).open_untrusted(opening, "")
+def test_the_answer_is_that_of_the_rfc() -> None:
+    """The key and its answer of RFC 6455, section 1.3; a client of wsproto checks the rest."""
+    answer = Opening("dGhlIHNhbXBsZSBub25jZQ==", ()).answer("tandem.v1")
+    assert b"\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in answer
+    assert b"Protocol:" not in answer
 
 
 def test_messages_both_ways() -> None:

@@ -13,7 +13,7 @@ from trio_websocket import ConnectionClosed
 
 from server.rooms.session import Session
 from server.signaling.messages import ChatMessage, Empty, Wire
-from tests.signaling.fakes import ORIGIN, Client, FakeDirectory, connected, make_door
+from tests.signaling.fakes import Client, FakeDirectory, connected, make_door, serve
 
 
 async def test_hello_then_requests_in_order(nursery: trio.Nursery) -> None:
@@ -109,17 +109,6 @@ async def test_hello_has_a_deadline(nursery: trio.Nursery, autojump_clock: trio.
         assert trio.current_time() - before == pytest.approx(10, abs=1)
 
 
-async def test_the_wire_handshake_has_a_deadline(
-    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
-) -> None:
-    ours, theirs = trio.testing.memory_stream_pair()
-    door = make_door()
-    await ours.send_all(b"GET /ws HTTP/1.1\r\nHost: a\r\n")
-    with trio.fail_after(11):
-        await door.serve(theirs, ORIGIN)
-    assert door.open_connections == 0
-
-
 async def test_a_message_too_large(nursery: trio.Nursery) -> None:
     async with connected(make_door(), nursery) as client:
         await client.request("hello")
@@ -202,7 +191,7 @@ async def test_no_pong_ends_the_connection(
     directory = FakeDirectory()
     door = make_door(directory)
     ours, theirs = trio.testing.memory_stream_pair()
-    nursery.start_soon(door.serve, theirs, ORIGIN)
+    nursery.start_soon(serve, door, theirs)
     raw = RawClient(ours)
     await raw.open()
     await raw.text('{"jsonrpc":"2.0","id":1,"method":"hello"}')
@@ -288,7 +277,7 @@ async def test_a_ping_during_our_close_costs_only_that_connection(
     directory = FakeDirectory()
     door = make_door(directory)
     ours, theirs = trio.testing.memory_stream_pair()
-    nursery.start_soon(door.serve, theirs, ORIGIN)
+    nursery.start_soon(serve, door, theirs)
     async with connected(door, nursery) as bystander:
         await bystander.request("hello")
         raw = RawClient(ours)
@@ -329,7 +318,7 @@ async def test_broken_frames_cost_only_that_connection(
     directory = FakeDirectory()
     door = make_door(directory)
     ours, theirs = trio.testing.memory_stream_pair()
-    nursery.start_soon(door.serve, theirs, ORIGIN)
+    nursery.start_soon(serve, door, theirs)
     raw = RawClient(ours)
     await raw.open()
     await raw.text('{"jsonrpc":"2.0","id":1,"method":"hello"}')
