@@ -11,14 +11,18 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 from bench.suite import compare, results, targets
 from bench.suite.page import page
+from bench.suite.place import alone, room_to_measure
 from bench.suite.questions import QUESTIONS
+from bench.suite.results import Run
 from bench.suite.run import ask
 
+_STOPPED = 130  # as shells have it for Ctrl-C
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
@@ -42,17 +46,41 @@ def main() -> int:
         run, file = kept, args.report
     else:
         names = args.names or [one.name for one in QUESTIONS.values() if args.full or one.quick is not None]
-        run = ask(names, full=args.full)
-        RESULTS.mkdir(exist_ok=True)
+        with alone():
+            room_to_measure()
+            import bench.native  # noqa: F401 - compiles itself, once for all questions
+
+            run = ask(names, full=args.full)
         file = RESULTS / f"{time.strftime('%Y%m%d-%H%M%S')}-{run.which}.json"
-        results.save(run, file)
     print("\n" + "\n".join(targets.table(run)))
     if older is not None:
         print("\n" + "\n".join(compare.table(older, run)))
-    report = file.with_suffix(".html")
-    report.write_text(page(run, older))
-    print(f"\nkept in {_near(file)}; to read: {_near(report)}")
+    try:
+        report = keep(run, older, file, drawn_only=kept is not None)
+    except OSError as error:
+        print(f"\nnot kept: {error}", file=sys.stderr)
+        return 1
+    kept_in = f"kept in {_near(report.with_suffix('.json'))}; " if kept is None else ""
+    print(f"\n{kept_in}to read: {_near(report)}")
+    if run.stopped:
+        return _STOPPED
     return 1 if any(answer.status for answer in run.answers.values()) else 0
+
+
+def keep(run: Run, older: Run | None, file: Path, *, drawn_only: bool) -> Path:
+    """The report beside `file`, or, where nothing can be written, both in the folder of temporary files."""
+    for place in (file, Path(tempfile.gettempdir()) / file.name):
+        try:
+            place.parent.mkdir(exist_ok=True)
+            if not drawn_only:
+                results.save(run, place)
+            report = place.with_suffix(".html")
+            report.write_text(page(run, older))
+            return report
+        except OSError as error:
+            print(f"\ncannot be kept in {place.parent}: {error.strerror}", file=sys.stderr)
+            failed = error
+    raise failed
 
 
 def _near(path: Path) -> Path:

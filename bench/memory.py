@@ -45,7 +45,8 @@ def main() -> int:
     rows = measure(args)
     for row in rows:
         line = f"{row['what']:>24}  {row['kb']:7.1f} kB"
-        print(line + (f"  (target {row['target']:.0f})" if "target" in row else ""), flush=True)
+        line += f"  (target {row['target']:.0f})" if "target" in row else ""
+        print(line if not row["faults"] else f"{line}  NOT CLEAN: {row['faults']}", flush=True)
     write(args.json, "memory", rows)
     return 0 if not any(row["faults"] for row in rows) else 1
 

@@ -11,6 +11,7 @@ import time
 
 import trio
 
+from bench.load.buffers import enlarge
 from bench.load.veth import where_receivers_are
 from rtp_core.srtp import Profile, SrtpPair
 from server.rtc.certificate import Certificate
@@ -92,7 +93,7 @@ class Endpoint:
 
     def listen(self, *, gro: bool, stamps: bool) -> None:
         """What the native driver wants of a receiving socket."""
-        self.socket.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE
+        enlarge(self.socket)
         self.socket.setsockopt(_SOL_UDP, _UDP_GRO, int(gro))
         self.socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, int(stamps))
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.load import namespace
+from bench.load.buffers import enlarge
 from bench.load.cpu import spent, thread_times
 from bench.load.member import Member, ssrc_of
 from bench.load.pin import apart, in_medias_place, pin_server
@@ -28,9 +29,8 @@ from rtp_core.srtp import Profile, SrtpPair
 from server.rtc.certificate import Certificate
 from tests.harness.sdp_client import AUDIO_LEVEL_ID, MID_ID, OPUS, TRANSPORT_CC_ID, VP8
 
-_SO_SNDBUFFORCE, _SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 32, 33, 35
+_SO_TIMESTAMPNS = 35
 _SOL_UDP, _UDP_GRO = 17, 104
-_BUFFER = 8 << 20
 _SETTLE_S = 60.0
 _KEEP_ALIVE_S = 4.0
 _BARE_RECEIVED = 100_000_000  # added to a sender's SSRC where it is received
@@ -211,12 +211,7 @@ def _offered(one: Member, kinds: list[Kind]) -> list[Kind]:
 def prepare(one: socket.socket, *, gro: bool, stamps: bool) -> None:
     """What the native thread wants of a socket."""
     one.setblocking(False)
-    try:
-        one.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
-        one.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _BUFFER)
-    except PermissionError:  # outside a namespace of one's own: as much as the machine allows
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+    enlarge(one)
     one.setsockopt(_SOL_UDP, _UDP_GRO, int(gro))
     one.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, int(stamps))
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import trio
 
 from bench.load import namespace
+from bench.load.buffers import enlarge
 from bench.load.cpu import spent, thread_times
 from bench.load.pin import apart, everywhere, in_medias_place, pin_server
 from bench.load.tandem import MID, MID_EXTENSION, PAYLOAD_TYPE, SSRC, TWCC_EXTENSION, Call
@@ -29,7 +30,7 @@ from tests.harness.server_process import ServerProcess
 ENGINE_THREAD = "tandem-media"
 _BARE_SSRC = 9
 _GCM = Profile.AEAD_AES_128_GCM
-_SO_RCVBUFFORCE, _SO_SNDBUFFORCE, _SO_TIMESTAMPNS = 33, 32, 35
+_SO_TIMESTAMPNS = 35
 _SOL_UDP, _UDP_GRO = 17, 104
 
 
@@ -37,8 +38,7 @@ def _socket(stack: ExitStack, address: str) -> socket.socket:
     one = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
     one.setblocking(False)
     one.bind((address, 0))
-    one.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 8 << 20)
-    one.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, 8 << 20)
+    enlarge(one)
     return one
 
 

@@ -10,10 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from bench.unusable import Unusable
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 
 NAMES = ("bare", "driver", "outgoing", "incoming", "talk", "traffic", "flood", "jitter")
+_LAST_LINES = 6
 _SETUP = """
 from pathlib import Path
 from setuptools import Extension, setup
@@ -50,7 +53,14 @@ def build() -> None:
 
 def _build() -> None:
     if not built():
-        print("compiling the native part of the suite", file=sys.stderr)
-        subprocess.run([sys.executable, "-c", f"NAMES = {NAMES}\n{_SETUP}"], cwd=ROOT, check=True)
+        print("compiling the native part of the suite (once, less than a minute)", file=sys.stderr)
+        command = [sys.executable, "-c", f"NAMES = {NAMES}\n{_SETUP}"]
+        made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        if made.returncode:
+            said = "\n".join(made.stderr.splitlines()[-_LAST_LINES:])
+            raise Unusable(
+                "its native part does not compile; it takes Cython, a C compiler and Python's headers "
+                f"(Debian: build-essential python3-dev):\n{said}"
+            )
         for one in HERE.glob("*.so"):
             one.touch()

@@ -58,6 +58,9 @@ def table(old: Run, new: Run) -> list[str]:
     found = list(changes(old, new))
     moved = sorted((one for one in found if one.verdict != "same"), key=lambda one: one.ratio)
     lines = [f"against {old.machine.get('commit')} of {old.machine.get('time')} on {old.machine.get('cpu')}:"]
+    differs = [key for key in ("cpu", "cores", "kernel") if old.machine.get(key) != new.machine.get(key)]
+    if differs:
+        lines.append(f"  not the same {' and '.join(differs)}: only ratios, as to the bare loop, compare")
     for one in moved:
         place = f"{one.question}: {one.row}"
         lines.append(

@@ -29,6 +29,7 @@ class Run:
     which: str  # quick or full
     seconds: float = 0.0
     answers: dict[str, Answer] = field(default_factory=dict)
+    stopped: bool = False  # by hand, before all questions were asked
 
     def rows(self, question: str, **wanted: Any) -> list[Row]:
         """The rows of a question that have these values; none where it was not asked."""
@@ -42,7 +43,12 @@ def those(rows: Iterable[Row], **wanted: Any) -> list[Row]:
 
 
 def save(run: Run, path: Path) -> None:
-    path.write_text(json.dumps({"format": FORMAT, **asdict(run)}, indent=1) + "\n")
+    """Whole, or not at all with an OSError."""
+    try:
+        path.write_text(json.dumps({"format": FORMAT, **asdict(run)}, indent=1) + "\n")
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def load(path: Path) -> Run:
@@ -52,7 +58,7 @@ def load(path: Path) -> Run:
         if found["format"] != FORMAT:
             raise ValueError(f"{path}: written by another version of the suite (format {found['format']})")
         answers = {name: Answer(**answer) for name, answer in found["answers"].items()}
-        return Run(found["machine"], found["which"], found["seconds"], answers)
+        return Run(found["machine"], found["which"], found["seconds"], answers, found.get("stopped", False))
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: is no result of the suite: {error!r}") from error
 

@@ -14,13 +14,14 @@ from tqdm import tqdm
 
 from bench.report import machine
 from bench.suite.questions import QUESTIONS, Question
-from bench.suite.results import Answer, Run
+from bench.suite.results import Answer, Row, Run
 
 _LAST_LINES = 15
+_PATIENCE_S = 20.0
 
 
 def ask(names: Sequence[str], *, full: bool, extra: Sequence[str] = ()) -> Run:
-    """A question that fails is told of and does not stop the others."""
+    """A question that fails is told of and does not stop the others; Ctrl-C ends with what is answered."""
     run = Run(machine(), "full" if full else "quick")
     began = time.monotonic()
     expected = sum(QUESTIONS[name].expected_s(full) for name in names)
@@ -30,8 +31,14 @@ def ask(names: Sequence[str], *, full: bool, extra: Sequence[str] = ()) -> Run:
         for name in names:
             bar.set_description_str(name)
             tqdm.write(f"\n{name}: {QUESTIONS[name].asks}", file=sys.stdout)
-            run.answers[name] = _one(QUESTIONS[name], full, extra, bar)
-            run.seconds = time.monotonic() - began
+            try:
+                run.answers[name] = _one(QUESTIONS[name], full, extra, bar)
+            except KeyboardInterrupt:
+                run.stopped = True
+                tqdm.write(f"stopped; {len(run.answers)} of {len(names)} questions are answered")
+                break
+            finally:
+                run.seconds = time.monotonic() - began
     return run
 
 
@@ -45,16 +52,38 @@ def _one(question: Question, full: bool, extra: Sequence[str], bar: tqdm) -> Ans
         pipe = subprocess.PIPE
         with subprocess.Popen(command, stdout=pipe, stderr=subprocess.STDOUT, text=True) as process:
             assert process.stdout is not None
-            for line in process.stdout:
-                lines.append(line.rstrip())
-                tqdm.write(line.rstrip(), file=sys.stdout)
-                spent = min(time.monotonic() - began, question.expected_s(full))
-                bar.update(spent - shown)
-                shown = spent
+            try:
+                for line in process.stdout:
+                    lines.append(line.rstrip())
+                    tqdm.write(line.rstrip(), file=sys.stdout)
+                    spent = min(time.monotonic() - began, question.expected_s(full))
+                    bar.update(spent - shown)
+                    shown = spent
+            except KeyboardInterrupt:
+                _end(process)
+                raise
         bar.update(question.expected_s(full) - shown)
-        rows = json.loads(found.read_text())["rows"] if found.exists() else []
+        rows = _rows(found)
     failed = process.returncode != 0
     if failed:
         tqdm.write(f"{question.name} ended with status {process.returncode}", file=sys.stdout)
     said = "\n".join(lines[-_LAST_LINES:]) if failed else ""
     return Answer(arguments, time.monotonic() - began, process.returncode, rows, said)
+
+
+def _rows(found: Path) -> list[Row]:
+    """None where it failed before it had any, or while it wrote them."""
+    try:
+        rows: list[Row] = json.loads(found.read_text())["rows"]
+    except (OSError, ValueError):
+        return []
+    return rows
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Ctrl-C went to the question too, which stops its servers; what it says meanwhile is of no use."""
+    tqdm.write("stopping the question's servers", file=sys.stdout)
+    try:
+        process.communicate(timeout=_PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()

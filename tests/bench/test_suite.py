@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bench.__main__ import keep
 from bench.suite import compare, results, targets
 from bench.suite.page import cell, page
 from bench.suite.plots import drawings, series
@@ -53,12 +54,20 @@ def test_a_target_from_below(ns: float, word: str) -> None:
 def test_what_was_not_asked_is_not_met() -> None:
     found = targets.verdicts(run_of())
     assert {one.word for one in found} == {"unknown"}
-    assert all("not asked" in line for line in targets.table(run_of()))
+    assert len(targets.table(run_of())) == 1
+
+
+def test_the_table_has_what_was_asked_and_names_the_rest() -> None:
+    *lines, last = targets.table(run_of(forward_cost=[cost(50, 300)], joins=[]))
+    assert len(lines) == sum(one.question in ("forward_cost", "joins") for one in targets.TARGETS)
+    assert last.startswith("not asked: ")
+    assert "forward_latency" in last
+    assert "joins" not in last
 
 
 def test_asked_but_without_the_row_that_tells() -> None:
     """As where Janus is not installed, or the question failed."""
-    janus = verdict(run_of(peer_cost=[]), "… Janus")
+    janus = verdict(run_of(peer_cost=[]), "Janus")
     assert (janus.word, janus.shown) == ("unknown", "no figure")
 
 
@@ -91,10 +100,31 @@ def test_two_runs_compared() -> None:
     assert "against abc" in compare.table(old, new)[0]
 
 
+@pytest.mark.parametrize(("other", "told"), [({}, False), ({"cpu": "slow"}, True), ({"kernel": "5"}, True)])
+def test_another_machine_is_pointed_out(other: dict[str, Any], told: bool) -> None:
+    old, new = run_of(forward_cost=[cost(50, 400)]), run_of(forward_cost=[cost(50, 300)])
+    old.machine = {**MACHINE, **other}
+    assert ("only ratios" in "\n".join(compare.table(old, new))) == told
+
+
 def test_a_run_is_kept_and_read_again(tmp_path: Path) -> None:
     run = run_of(forward_cost=[cost(50, 300)])
+    run.stopped = True
     results.save(run, tmp_path / "run.json")
     assert results.load(tmp_path / "run.json") == run
+
+
+def test_a_run_is_kept_elsewhere_where_nothing_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    blocked = tmp_path / "a file"
+    blocked.touch()
+    run = run_of(forward_cost=[cost(50, 300)])
+    report = keep(run, None, blocked / "run.json", drawn_only=False)
+    assert report == tmp_path / "run.html"
+    assert results.load(tmp_path / "run.json") == run
+    assert "cannot be kept in" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 99}', '{"format": 1, "answers": {"a": {}}}'])
