@@ -31,7 +31,7 @@ _TARGETS = {True: 1.35, False: 1.25}
 
 def main() -> int:
     parser = program.parser(__doc__)
-    parser.add_argument("--consumers", default="1,10,50,200", help="1000 takes minutes to join")
+    parser.add_argument("--consumers", default="1,10,50,200", help="1000 takes some 20 s")
     parser.add_argument("--packets", default="1,8", help="packets of a frame")
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--bare-only", action="store_true")

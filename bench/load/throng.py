@@ -52,9 +52,12 @@ class Witness(Member):
 
 
 class Throng:
-    """with Throng(members, "room") as throng: throng.go(16); throng.wait(...)"""
+    """with Throng(members, "room") as throng: throng.go(16); ...until throng.through...
 
-    def __init__(self, members: Sequence[Member], room: str) -> None:
+    `hear` are others, who have joined already.
+    """
+
+    def __init__(self, members: Sequence[Member], room: str, *, hear: Sequence[Member] = ()) -> None:
         self.joined: list[Member] = []
         self.failures: list[str] = []
         self.bytes = 0  # told to those who are no witnesses
@@ -65,6 +68,8 @@ class Throng:
         self._epoll = select.epoll()
         self._over = False
         self._threads: list[threading.Thread] = []
+        for one in hear:
+            self._admit(one)
 
     def __enter__(self) -> Self:
         self._start(self._listen)
@@ -87,10 +92,6 @@ class Throng:
     def go(self, workers: int) -> None:
         for _ in range(workers):
             self._start(self._join)
-
-    def hear(self, member: Member) -> None:
-        """Read for this one too, who has joined by itself."""
-        self._admit(member)
 
     def cut(self, members: Sequence[Member]) -> None:
         """Their connections break, all in one moment."""
