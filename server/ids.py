@@ -10,12 +10,16 @@ _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 _counter = itertools.count(secrets.randbelow(36**4))
 
 
+_PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
+
+
 def _base36(value: int, width: int) -> str:
-    digits = []
-    for _ in range(width):
-        value, rest = divmod(value, 36)
-        digits.append(_ALPHABET[rest])
-    return "".join(reversed(digits))
+    """The lowest `width` digits; an even number of them, as two are made at a time."""
+    digits = ""
+    for _ in range(width // 2):
+        value, rest = divmod(value, 1296)
+        digits = _PAIRS[rest] + digits
+    return digits
 
 
 def cuid() -> str:

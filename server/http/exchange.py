@@ -48,7 +48,7 @@ class Request:
     def host(self) -> str | None:
         """The Host header, with its port, where it has the form of one."""
         host = self.header(b"host")
-        if host is None or not host or any(c not in _HOST_CHARACTERS for c in host):
+        if host is None or not host or not _HOST_CHARACTERS.issuperset(host):
             return None
         return host
 

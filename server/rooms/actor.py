@@ -83,6 +83,7 @@ class Room:
         self._heard = False  # the last audio levels told were not all silence
         self._levels = Pace(settings.tell_at_once_up_to)
         self._offers = Pace(settings.tell_at_once_up_to)
+        self._tick_due = math.inf  # Unix seconds, as of before the sleep
         router = media.create_router(self)
         self.sfu = Sfu(router, small=settings.tell_at_once_up_to, send_offer=self._send_offer)
         self._router = router
@@ -111,9 +112,8 @@ class Room:
         try:
             while not self.call.over:
                 with trio.move_on_after(self._sleep_s()):
-                    await self._inbox.wait()
+                    await self._inbox.wait()  # lets others run, even if something is there
                 self._work()
-                await trio.lowlevel.checkpoint()
         except Exception:
             log.exception("room_failed", room=self.room_id, call=self.call.id)
             self._fail()
@@ -130,7 +130,7 @@ class Room:
     def _sleep_s(self) -> float:
         now = self._clock()
         timeout = self.call.next_timeout(now)
-        due = math.inf if timeout is None else timeout[0]
+        due = self._tick_due = math.inf if timeout is None else timeout[0]
         if self.sfu.offers_wait:
             due = min(due, self._offers.due(self.call.present, now))
         return max(0.0, due - now)
@@ -152,8 +152,7 @@ class Room:
         if failed is not None:
             raise failed
         now = self._clock()
-        timeout = self.call.next_timeout(now)
-        if timeout is not None and timeout[0] <= now:
+        if self._tick_due <= now:
             self.call.tick(now)
             self._carry_out()
         self._reconcile()
