@@ -86,12 +86,10 @@ class SendNegotiation:
         """
         offer = parse_untrusted(offer_sdp)
         self._looked_at = offer_sdp, offer
+        if self._agreed is None:
+            return False
         accepted = self._accepted(offer)
-        return (
-            self._agreed is not None
-            and bool(accepted)
-            and _tagged(offer, accepted).ice_ufrag != self._agreed.ufrag
-        )
+        return bool(accepted) and _tagged(offer, accepted).ice_ufrag != self._agreed.ufrag
 
     def answer(self, offer_sdp_untrusted: str, *, ice: IceParameters, fingerprint: Fingerprint) -> SendAnswer:
         """Answer an offer with the server's `ice` and `fingerprint`.

@@ -304,6 +304,49 @@ def test_a_long_line_is_read_but_not_remembered() -> None:
     assert (sdp._fmtp.cache_info().currsize, sdp._rtcp_fb.cache_info().currsize) == remembered
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_of_codec_lines_says_what_its_lines_say(name: str) -> None:
+    """Parted by lines that mean nothing, no two of them are read together."""
+    lines = fixture(name).split("\r\n")
+    apart = "\r\na=of-no-use\r\n".join(lines[3:])
+    assert parse_untrusted("\r\n".join([*lines[:3], apart])) == parse_untrusted(fixture(name))
+
+
+def test_a_run_that_was_read_before_counts_its_lines() -> None:
+    run = "a=rtpmap:111 opus/48000/2\r\na=fmtp:111 useinbandfec=1\r\n" * 3
+    good = AUDIO + run + "a=mid:0\r\n" + run
+    assert len(parse_untrusted(good).media[0].rtpmaps) == 6
+    for bad in ("a=ice-pwd:short\r\n", "a=rtpmap:1111 opus/48000\r\n", "a=rtpmap:111 \u2028\r\n"):
+        with pytest.raises(SdpError) as caught:
+            parse_untrusted(good + bad + run)
+        assert caught.value.line == good.count("\n") + 1
+
+
+def test_runs_are_remembered_within_bounds() -> None:
+    before = sdp._codec_run.cache_info()
+    long = "".join(f"a=rtpmap:111 x{number}/48000\r\n" for number in range(400))
+    assert len(parse_untrusted(AUDIO + long).media[0].rtpmaps) == 400
+    assert sdp._codec_run.cache_info().currsize == before.currsize
+    assert before.maxsize == 128
+    with pytest.raises(SdpError, match="longer than"):
+        parse_untrusted(AUDIO + f"a=rtpmap:111 opus/48000\r\na=fmtp:111 {'x' * 5000}\r\n")
+
+
+def test_before_the_first_section_codec_lines_mean_nothing() -> None:
+    assert parse_untrusted(MINIMAL + "a=rtpmap:1 a/1\r\na=rtcp-fb:* nack\r\n").media == []
+    with pytest.raises(SdpError, match="v=0 expected"):
+        parse_untrusted("a=rtpmap:1 a/1\r\n" + AUDIO)
+
+
+def test_every_control_character_is_found() -> None:
+    for code in {*range(0x20), 0x7F} - {ord("\t"), ord("\n")}:
+        text = AUDIO + f"a=x:{chr(code)}y\r\n"
+        with pytest.raises(SdpError) as caught:
+            parse_untrusted(text)
+        assert (caught.value.line, caught.value.reason) == (6, "contains a control character")
+    assert parse_untrusted(AUDIO + "a=x:\t\ud800\u0085é\r\n").media[0].kind == "audio"
+
+
 def test_control_characters_are_refused_where_they_stand() -> None:
     for bad in ("\x00", "\x0b", "\r", "\x7f"):
         with pytest.raises(SdpError) as caught:
