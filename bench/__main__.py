@@ -15,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from bench.load.made_data import made_once
 from bench.suite import compare, results, targets
 from bench.suite.page import page
 from bench.suite.place import alone, room_to_measure
@@ -50,7 +51,8 @@ def main() -> int:
             room_to_measure()
             import bench.native  # noqa: F401 - compiles itself, once for all questions
 
-            run = ask(names, full=args.full)
+            with made_once():
+                run = ask(names, full=args.full)
         file = RESULTS / f"{time.strftime('%Y%m%d-%H%M%S')}-{run.which}.json"
     print("\n" + "\n".join(targets.table(run)))
     if older is not None:

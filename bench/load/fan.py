@@ -36,7 +36,7 @@ class Fan:
         RuntimeError if it is not: then the server paid for receiving too.
         """
         self.keep_alive()
-        time.sleep(0.3)  # the answers find their way before the sink opens
+        time.sleep(0.1)  # the answers find their way before the sink opens
         _media_at(self.members[-1])
         namespace.sink(True)
         try:

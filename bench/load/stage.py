@@ -16,7 +16,7 @@ from pathlib import Path
 
 import trio
 
-from bench.load import namespace
+from bench.load import made_data, namespace
 from bench.load.buffers import enlarge
 from bench.load.cpu import spent, thread_times
 from bench.load.pin import apart, everywhere, in_medias_place, pin_server
@@ -105,6 +105,7 @@ class Server(ServerProcess):
         self.module = "bench.load.blockable"
 
     def start(self) -> ServerProcess:
+        made_data.copy_to(self.data_dir)
         with everywhere():
             return super().start()
 

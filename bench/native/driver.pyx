@@ -20,6 +20,8 @@ from array import array
 cdef enum:
     MAX_RECEIVERS = 1024
     STUCK_NS = 200_000_000  # a frame of many packets to a thousand takes a while on a busy machine
+    LATE_NS = 300_000_000  # a packet may be, before it is missing
+    QUIET_NS = 50_000_000
     HEAD = 24  # RTP header, extension header, MID and transport-wide number
     KEY_INTERVAL = 60  # frames
     VP8_LEN = 10  # descriptor and frame header
@@ -163,6 +165,15 @@ cdef void receive(State* s, Receiver* r) noexcept nogil:
             return
 
 
+cdef bint whole(State* s) noexcept nogil:
+    """Each receiver has the last packet that was sent."""
+    cdef int i
+    for i in range(s.count):
+        if not s.receivers[i].started or s.receivers[i].counter + 1 != s.counter:
+            return False
+    return True
+
+
 cdef void drive(State* s) noexcept nogil:
     cdef pollfd fds[MAX_RECEIVERS]
     cdef int64_t now = net_clock(CLOCK_MONOTONIC)
@@ -208,9 +219,9 @@ cdef void drive(State* s) noexcept nogil:
                 if fds[i].revents:
                     receive(s, &s.receivers[i])
         now = net_clock(CLOCK_MONOTONIC)
-    # What is still under way.
-    due = now + 300_000_000
-    while now < due and net_wait(fds, s.count, due - now) > 0:
+    # What is still under way; where nothing is missing, only what comes twice.
+    due = now + LATE_NS
+    while now < due and net_wait(fds, s.count, min(due - now, QUIET_NS if whole(s) else LATE_NS)) > 0:
         for i in range(s.count):
             if fds[i].revents:
                 receive(s, &s.receivers[i])
