@@ -65,8 +65,6 @@ class Roster:
 
     def left(self, participant_id: str, reason: str) -> None:
         if self._gathers():
-            self._joined.pop(participant_id, None)
-            self._updated.pop(participant_id, None)
             self._left[participant_id] = reason  # whoever has joined meanwhile found them present
             self._limit()
         else:
@@ -111,6 +109,7 @@ class Roster:
             self.tell()
 
     def _infos(self, participant_ids: dict[str, None]) -> list[m.ParticipantInfo]:
+        """Of those who are still here."""
         found = [self._people.get(one) for one in participant_ids]
         return [one.info() for one in found if one is not None]
 

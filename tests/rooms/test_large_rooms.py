@@ -8,7 +8,7 @@ from trio.testing import MockClock
 
 from server.session.settings import CallSettings
 from server.signaling import messages as m
-from tests.rooms.conftest import Client, House, settle
+from tests.rooms.conftest import OTHER_FINGERPRINT, Client, House, settle
 
 NEW = ["participants.changed"]
 PEOPLE = 20  # as if that were many
@@ -116,6 +116,24 @@ async def test_offers_keep_a_pace_and_the_newest_is_whole(autojump_clock: MockCl
             assert {one.participant_id for one in said.consumers} <= known
 
 
+async def test_nobody_is_offered_media_of_whom_they_were_not_told(
+    autojump_clock: MockClock, house: House
+) -> None:
+    ann, *_ = await room_of(house)
+    await house.client("listener", features=NEW).join()
+    await settle()
+    assert about(ann) == ["participants.changed"]  # the next of these has to wait, an offer has not
+    speaker = house.client("speaker", features=NEW)
+    await speaker.enter()
+    await settle()
+    assert [one for one in ann.methods() if one != "sfu.transport"] == [
+        "participants.changed",
+        "participants.changed",
+        "sfu.offer",
+    ]
+    assert [one.participant_id for one in ann.last("participants.changed").joined] == [speaker.pid]
+
+
 async def test_who_is_not_connected_yet_is_offered_at_once(autojump_clock: MockClock, house: House) -> None:
     await room_of(house)
     first, second = house.client("first", features=NEW), house.client("second", features=NEW)
@@ -194,6 +212,10 @@ async def test_who_has_never_sent_anything_costs_the_others_nothing(
     await bob.ask("participant.update", m.ParticipantUpdate(audio_enabled=True))
     await trio.sleep(1)
     assert ann.count("sfu.offer") == 1  # once it has been on, it is at the ready
+    await bob.ask("participant.update", m.ParticipantUpdate(audio_enabled=False))
+    await bob.publish(OTHER_FINGERPRINT)  # its connection is made anew
+    await settle()
+    assert set(house.transport(bob, "send").open_producers) == {"microphone"}
 
 
 async def test_in_a_small_call_all_have_media_at_the_ready(autojump_clock: MockClock, house: House) -> None:
