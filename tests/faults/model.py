@@ -22,6 +22,7 @@ from server.db.changes import (
     TransitionGaps,
 )
 from server.db.connection import Connection
+from tests.faults.witness import Told
 
 PEOPLE = ("u", "v", "w")
 RESTART = "server_restart"
@@ -34,9 +35,8 @@ class Model:
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance
         self.calls: dict[str, dict[str, Any]] = {}
-        self.told: list[tuple[str, float]] = []  # (stream, at) of each change
+        self.told: list[Told] = []
         self.now = float(int(time.time()) - 1000)
-        self._reported = False  # neighbouring quality reports may be written as one: there are none
 
     def restart(self) -> None:
         """The server died, and the next one closes what was open; rooms whose people come back reopen it."""
@@ -46,9 +46,9 @@ class Model:
 
     def next(self, stream: str) -> Change:
         self.now = round(self.now + self.chance.choice((0.001, 0.002, 0.05)), 3)
-        self.told.append((stream, self.now))
         change = self._change()
-        self._reported = isinstance(change, ParticipantQuality)
+        reported = change.participant_id if isinstance(change, ParticipantQuality) else None
+        self.told.append(Told(stream, self.now, reported))
         return change
 
     def _change(self) -> Change:
@@ -77,7 +77,7 @@ class Model:
             return ParticipantStatusChanged(
                 at=self.now, participant_id=f"{name}-{person}", status="connected"
             )
-        if roll < 0.7 and not self._reported:
+        if roll < 0.7:
             call["people"][person]["quality"] = quality = {"n": len(self.told)}
             return ParticipantQuality(at=self.now, participant_id=f"{name}-{person}", metrics=quality)
         if roll < 0.75:

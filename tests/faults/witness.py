@@ -6,7 +6,6 @@ keeps each committed version of each row with its transaction, in order.
 
 from __future__ import annotations
 
-import itertools
 import json
 import subprocess
 from dataclasses import dataclass
@@ -65,41 +64,56 @@ def _at(row: dict[str, Any]) -> int:
     return milliseconds(datetime.fromisoformat(row["updatedAt"]).timestamp())
 
 
-def assert_once_and_in_order(entries: list[Entry], told: list[tuple[str, float]]) -> None:
-    """`told` are (stream, at) of every change, each with an `at` of its own, as they were submitted.
+@dataclass(frozen=True)
+class Told:
+    """A change as it was submitted; no two have the same `at`."""
 
-    Each was written in one transaction, in order, and that transaction alone moved the stream's mark past it.
+    stream: str
+    at: float
+    quality_of: str | None = None  # the participant whose quality it reports: of several, the last counts
+
+
+def assert_once_and_in_order(entries: list[Entry], told: list[Told]) -> None:
+    """`told` is every change, as they were submitted.
+
+    Each transaction wrote the next of them, as many as it moved the stream's mark by, and none but these.
+    Within a transaction those of one row came in order; others may have been drawn together by kind.
     """
-    ours = {milliseconds(at): stream for stream, at in told}
-    assert len(ours) == len(told)
+    numbers = {milliseconds(one.at): n for n, one in enumerate(told)}
+    assert len(numbers) == len(told)
     marks: dict[str, int] = {}
-    written: list[tuple[int, int]] = []  # (transaction, at), a change's rows together
-    moved: dict[int, tuple[str, int]] = {}  # by transaction: the stream, and how far
+    written: dict[int, list[int]] = {}  # by transaction: the numbers of the changes whose rows it wrote
+    last: dict[tuple[str, str], int] = {}  # by row: the number of its newest change
+    moved: list[tuple[int, str, int]] = []  # transaction, stream, how far; as they were committed
     for entry in entries:
         if entry.table == "change_streams":
             assert entry.was is not None
             stream, was, now = entry.now["id"], entry.was["applied"], entry.now["applied"]
             assert was == marks.get(stream, 0), f"the mark of {stream} was {was} after {marks.get(stream)}"
             assert now > was, f"transaction {entry.tx} moved the mark of {stream} from {was} to {now}"
-            assert entry.tx not in moved
-            marks[stream], moved[entry.tx] = now, (stream, now - was)
-        elif (at := _at(entry.now)) in ours and (not written or written[-1] != (entry.tx, at)):
-            written.append((entry.tx, at))
-    expected = [milliseconds(at) for _, at in told]
-    assert [at for _, at in written] == expected, _first_difference([at for _, at in written], expected)
-    for tx, group in itertools.groupby(written, key=lambda one: one[0]):
-        changes = list(group)
-        stream = ours[changes[0][1]]
-        assert moved.get(tx) == (stream, len(changes)), (
-            f"transaction {tx} wrote {len(changes)} changes of {stream} and moved marks: {moved.get(tx)}"
+            assert entry.tx not in (tx for tx, _, _ in moved)
+            marks[stream] = now
+            moved.append((entry.tx, stream, now - was))
+        elif (n := numbers.get(_at(entry.now))) is not None:
+            row = (entry.table, entry.now.get("id") or entry.now["callSessionId"])
+            assert n >= last.get(row, 0), f"{row}: change {n} written after {last[row]}"
+            last[row] = n
+            written.setdefault(entry.tx, []).append(n)
+    begin = 0
+    for tx, stream, count in moved:
+        batch = told[begin : begin + count]
+        assert {one.stream for one in batch} == {stream}, f"transaction {tx} moved the mark of {stream}"
+        newest = {one.quality_of: begin + n for n, one in enumerate(batch)}
+        wanted = {begin + n for n, one in enumerate(batch) if one.quality_of is None}
+        wanted |= {n for person, n in newest.items() if person is not None}
+        found = set(written.pop(tx, []))
+        assert wanted <= found <= set(range(begin, begin + count)), (
+            f"transaction {tx} is of the changes {begin} to {begin + count}; wrote {sorted(found)}, "
+            f"not {sorted(wanted - found)}"
         )
-
-
-def _first_difference(found: list[int], expected: list[int]) -> str:
-    for n, (one, other) in enumerate(itertools.zip_longest(found, expected)):
-        if one != other:
-            return f"change {n} of {len(expected)}: written {one}, told {other}"
-    return "no difference"
+        begin += count
+    assert begin == len(told), f"{begin} of {len(told)} changes are written"
+    assert not written, f"transactions that moved no mark wrote {written}"
 
 
 def assert_nothing_twice(entries: list[Entry]) -> None:
