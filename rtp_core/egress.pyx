@@ -16,6 +16,9 @@ from rtp_core.protect cimport (
 )
 
 
+cdef enum:
+    RTP_PADDING = 0x20  # of the first byte
+
 cdef uint8_t* egress_slot(Core* core) noexcept nogil:
     cdef uint8_t* slot = outbox_slot(&core.out)
     if slot == NULL:
@@ -121,17 +124,19 @@ cdef bint send_held(Core* core, Consumer* consumer, int64_t now, int rank, Held*
                                    &held.slots)
         held.head_router = transport.router
         held.head_mid_len = consumer.mid_len
-    if held.head_len + <int>held.body_len + SRTP_MAX_OVERHEAD > SLOT_SIZE:
+    if held.head_len + <int>(held.body_len + held.pad) + SRTP_MAX_OVERHEAD > SLOT_SIZE:
         core.counters.oversize += 1
         return False
     memcpy(slot, held.head, held.head_len)
+    if held.pad:
+        slot[0] |= RTP_PADDING
     store16(slot + 2, sequence)
     store32(slot + 4, timestamp)
     store32(slot + 8, consumer.ssrc)
     if held.slots.mid >= 0:
         memcpy(slot + RTP_FIXED_LEN + held.slots.mid, consumer.mid, consumer.mid_len)
     return seal_and_push(core, transport, stream_of(transport.srtp, &consumer.out, consumer.ssrc), rank, slot,
-                         held.head_len, held.body, <int>held.body_len, &held.slots)
+                         held.head_len, held.body, <int>(held.body_len + held.pad), &held.slots)
 
 
 cdef bint send_again(Core* core, Consumer* consumer, int64_t now, const RtpHeader* header, const ExtView* view,

@@ -288,6 +288,7 @@ cdef struct Held:
     Held* next
     const uint8_t* body
     uint32_t body_len  # 0: padding, which only takes a number
+    uint32_t pad  # bytes of padding behind it
     uint32_t timestamp
     uint16_t sequence
     uint8_t marker

@@ -1,7 +1,8 @@
 """Whatever one peer sends: the pipeline takes it, answers within bounds, and still forwards afterwards.
 
 The first byte chooses who sends and whether the rest is sealed as that peer's own SRTP or SRTCP, so that
-mutations reach what lies behind authentication; or each byte is a valid check, from one of its addresses.
+mutations reach what lies behind authentication; or each byte is a valid check, from one of its addresses; or
+each byte is a packet of those that come together.
 """
 
 from __future__ import annotations
@@ -19,7 +20,27 @@ SEEDS = [
     b"\x04\x00\x01\x00\x00\x21\x12\xa4\x42" + bytes(12),
     b"\x04\x16\xfe\xfd" + bytes(40),
     b"\x08\x00\x11\x02\x13\x20",
+    b"\x10\x01\x01\x02\x02\x41\x42\x02",
 ]
+
+
+def _together(world: World, client: Client, body: bytes) -> None:
+    """Each byte: its payload's size, whether it has a new timestamp, an extension more, a number left out."""
+    global _sequence
+    batch = []
+    frame = _sequence
+    for byte in body:
+        _sequence += 2 if byte & 128 else 1
+        if byte & 64:
+            frame = _sequence
+        packet = vp8(_sequence, key=byte & 16 != 0, mid="0", frame=frame, twcc=9 if byte & 32 else None)
+        if byte & 8:
+            packet.payload = packet.payload[: 2 * (byte & 7)]
+        else:
+            packet.payload += bytes(byte & 7)
+        batch.append((client.place, client.channel, client.out.protect(packet.to_bytes())))
+    world.core.receive_batch(world.now, batch)
+    world.deliver()
 
 
 def _start() -> tuple[World, Client, Client]:
@@ -34,6 +55,7 @@ def _start() -> tuple[World, Client, Client]:
 
 _world, _sender, _receiver = _start()
 _count = 0
+_sequence = 1000
 
 
 def fuzz_one(data: bytes) -> None:
@@ -49,6 +71,8 @@ def fuzz_one(data: bytes) -> None:
                 client.move("192.0.2.1", (200 if client is _receiver else 100) + (byte & 15))
                 client.check(nominate=byte & 16 != 0)
                 _world.now += (byte >> 5) * 1000
+        elif choice & 16:
+            _together(_world, client, body[:200])
         elif choice & 4:
             client.send(body[:65535])
         elif choice & 1:

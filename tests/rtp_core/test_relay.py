@@ -313,3 +313,22 @@ def test_limits_are_errors_of_the_caller() -> None:
         Mesh([core, Pipeline(scale=1)])
     with pytest.raises(ValueError, match="no such other engine"):
         core.add_relay(1, 0, 1)
+
+
+def test_pieces_of_a_frame_are_evened_out_on_either_engine() -> None:
+    call = Call()
+    frame = [vp8(n, frame=1) for n in (1, 2)]
+    frame[1].payload += b"!"
+    for one in (call.near, call.far):
+        one.raw.clear()
+    home, away = call.engines.worlds
+    sealed = [(call.sender.place, 0, call.sender.out.protect(packet.to_bytes())) for packet in frame]
+    home.core.receive_batch(home.now, sealed)
+    home.deliver()
+    away.core.receive_relayed(away.now)
+    away.deliver()
+    for one in (call.near, call.far):
+        assert [data[0] & 0x20 for data in one.raw[-2:]] == [0x20, 0]
+        assert len(one.raw[-1]) == len(one.raw[-2])
+        assert [p.payload for p in one.rtp[-2:]] == [p.payload for p in frame]
+        assert one.errors == 0
