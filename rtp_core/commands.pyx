@@ -209,6 +209,8 @@ cdef void add_consumer(Core* core, int64_t now, const Command* command) noexcept
     consumer.waiting = producer.is_video
     consumer.ssrc = wanted.ssrc
     consumer.rtx_ssrc = wanted.rtx_ssrc
+    consumer.out.ssrc = wanted.ssrc
+    consumer.rtx_out.ssrc = wanted.rtx_ssrc
     consumer.mid_len = wanted.mid_len
     memcpy(consumer.mid, wanted.mid, sizeof(consumer.mid))
     consumer.cname_len = wanted.cname_len
@@ -314,6 +316,7 @@ cdef void remove_transport(Core* core, Transport* transport) noexcept nogil:
     free(transport.twcc)
     transport.twcc = NULL
     transport.srtp = NULL
+    transport.seal.cipher = NULL
     deadline_set(&core.deadlines, &transport.timer, NEVER)
     if transport.previous_of_router != NULL:
         transport.previous_of_router.next_of_router = transport.next_of_router
@@ -405,6 +408,7 @@ cdef void apply(Core* core, int64_t now, const Command* command) noexcept nogil:
             ice_restart(core, transport, &command.body.ice)
         elif command.type == SET_SRTP:
             transport.srtp = <SrtpContext*>command.body.srtp
+            transport.seal = transport.srtp.seal
             request_keyframes_for(core, transport, now)
             producer = transport.producers
             while producer != NULL:  # its consumers may have been waiting for this sender to be reachable

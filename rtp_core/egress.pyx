@@ -12,7 +12,7 @@ from rtp_core.overload cimport RANK_CONTROL, RANK_REPAIR
 from rtp_core.route cimport Path
 from rtp_core.rtp cimport RTP_FIXED_LEN, RtpHeader, rtp_write_fixed, store16, store32
 from rtp_core.protect cimport (
-    SRTP_MAX_OVERHEAD, SRTP_OK, SrtpContext, SrtpOut, srtp_is_gcm, srtp_out, srtp_seal_apart, srtp_seal_rtcp,
+    SRTP_MAX_OVERHEAD, SRTP_OK, SrtpOut, srtp_seal_apart, srtp_seal_rtcp,
 )
 
 
@@ -93,18 +93,12 @@ cdef int write_head(uint8_t* to, int capacity, const Consumer* consumer, int64_t
     return RTP_FIXED_LEN + size
 
 
-cdef inline SrtpOut* stream_of(SrtpContext* srtp, SrtpOut** kept, uint32_t ssrc) noexcept nogil:
-    if kept[0] == NULL and srtp_is_gcm(srtp):
-        kept[0] = srtp_out(srtp, ssrc)
-    return kept[0]
-
-
 cdef bint seal_and_push(Core* core, Transport* transport, SrtpOut* out, int rank, uint8_t* slot, int head_len,
                         const uint8_t* payload, int payload_len, const ExtSlots* slots) noexcept nogil:
     cdef int length
     if slots.transport_cc >= 0:
         ext_fill_transport_cc(slot + RTP_FIXED_LEN + slots.transport_cc, transport.twcc_out)
-    if srtp_seal_apart(transport.srtp, out, slot, head_len, payload, payload_len, &length) != SRTP_OK:
+    if srtp_seal_apart(&transport.seal, out, slot, head_len, payload, payload_len, &length) != SRTP_OK:
         core.counters.seal_failures += 1
         return False
     if slots.transport_cc >= 0:
@@ -135,8 +129,8 @@ cdef bint send_held(Core* core, Consumer* consumer, int64_t now, int rank, Held*
     store32(slot + 8, consumer.ssrc)
     if held.slots.mid >= 0:
         memcpy(slot + RTP_FIXED_LEN + held.slots.mid, consumer.mid, consumer.mid_len)
-    return seal_and_push(core, transport, stream_of(transport.srtp, &consumer.out, consumer.ssrc), rank, slot,
-                         held.head_len, held.body, <int>(held.body_len + held.pad), &held.slots)
+    return seal_and_push(core, transport, &consumer.out, rank, slot, held.head_len, held.body,
+                         <int>(held.body_len + held.pad), &held.slots)
 
 
 cdef bint send_again(Core* core, Consumer* consumer, int64_t now, const RtpHeader* header, const ExtView* view,
@@ -157,5 +151,5 @@ cdef bint send_again(Core* core, Consumer* consumer, int64_t now, const RtpHeade
     store32(slot + 8, consumer.rtx_ssrc)
     store16(slot + head_len, original)
     memcpy(slot + head_len + 2, payload, payload_len)
-    return seal_and_push(core, transport, stream_of(transport.srtp, &consumer.rtx_out, consumer.rtx_ssrc),
-                         RANK_REPAIR, slot, head_len, slot + head_len, <int>payload_len + 2, &slots)
+    return seal_and_push(core, transport, &consumer.rtx_out, RANK_REPAIR, slot, head_len, slot + head_len,
+                         <int>payload_len + 2, &slots)

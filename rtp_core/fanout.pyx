@@ -17,7 +17,8 @@ cdef enum:
 
 cdef extern from *:
     """
-    #define tdm_prefetch(p) __builtin_prefetch(p)
+    // The asm keeps GCC from taking a function that only fetches for one without effect, and leaving it out.
+    #define tdm_prefetch(p) do { __builtin_prefetch(p); __asm__ volatile(""); } while (0)
     """
     void prefetch "tdm_prefetch"(const void* at) noexcept nogil
 
@@ -85,14 +86,14 @@ cdef inline void fetch_ahead(const Consumer* consumer) noexcept nogil:
     """The state of those whose turn comes soon lies here and there: each step fetches what the next one reads."""
     if consumer == NULL:
         return
-    prefetch(consumer.transport.srtp)
+    prefetch(consumer.transport.seal.cipher)
     prefetch(&consumer.transport.paths)
-    prefetch(consumer.out)
     consumer = consumer.next_of_producer
     if consumer == NULL:
         return
     prefetch(consumer.transport)
     prefetch(&consumer.mid)
+    prefetch(&consumer.out)
     prefetch(&consumer.counters)
     prefetch(&consumer.rewrite)
     prefetch(&consumer.rewrite.segments)

@@ -18,7 +18,7 @@ from rtp_core.reception cimport Reception
 from rtp_core.rewrite cimport Rewrite
 from rtp_core.ring cimport Bell, Ring
 from rtp_core.route cimport Limiter, Map64, Path
-from rtp_core.protect cimport SRTP_MAX_SSRCS, SrtpContext, SrtpOut
+from rtp_core.protect cimport SRTP_MAX_SSRCS, SrtpContext, SrtpOut, SrtpSeal
 from rtp_core.twcc cimport TwccLog
 
 cdef enum:
@@ -58,7 +58,6 @@ cdef enum IceState:
     ICE_FAILED = 3
 
 cdef enum:
-    CHUNK = 64  # objects of a slab that are allocated together
     MAX_PATHS = 8
     MAX_UFRAG = 32
     MAX_PASSWORD = 64
@@ -79,8 +78,9 @@ cdef struct Head:
     uint32_t index
 
 cdef struct Slab:
-    uint8_t** chunks
+    uint8_t** chunks  # of a huge page each
     uint32_t chunk_count
+    uint32_t each  # objects of a chunk
     uint32_t item_size
 
 cdef struct IceCredentials:
@@ -144,6 +144,7 @@ cdef struct Transport:
     Head head
     # what each packet to it reads and writes
     SrtpContext* srtp  # NULL until DTLS has made keys
+    SrtpSeal seal  # its
     Router* router
     int32_t selected  # of its paths; -1: none
     int32_t state  # IceState
@@ -253,7 +254,6 @@ cdef struct Consumer:
     # what each packet reads and writes, side by side
     Consumer* next_of_producer
     Transport* transport
-    SrtpOut* out  # once the first packet has been sealed; AES-GCM's
     uint32_t ssrc
     uint8_t is_video
     uint8_t paused
@@ -262,6 +262,7 @@ cdef struct Consumer:
     int64_t held_off_us  # shed until then
     uint8_t mid[MAX_MID]
     uint8_t mid_len
+    SrtpOut out
     uint32_t packets_sent  # of the sender reports
     uint32_t octets_sent
     StreamCounters counters
@@ -272,7 +273,7 @@ cdef struct Consumer:
     Consumer* previous_of_producer
     Consumer* next_of_transport
     Consumer* previous_of_transport
-    SrtpOut* rtx_out
+    SrtpOut rtx_out
     uint32_t rtx_ssrc  # 0: none
     uint16_t rtx_seq
     uint8_t cname[MAX_CNAME]

@@ -10,16 +10,14 @@ from rtp_core.deadlines cimport deadlines_free, deadlines_init
 from rtp_core.nack cimport nack_free
 from rtp_core.outbox cimport outbox_free, outbox_init
 from rtp_core.overload cimport overload_init
+from rtp_core.pages cimport HUGE_PAGE, page_give, page_take
 from rtp_core.ring cimport bell_ring, ring_claim, ring_free, ring_init, ring_publish
 from rtp_core.route cimport limiter_init, map_free, map_init
 
-cdef extern from "stdlib.h" nogil:
-    void* aligned_alloc(size_t alignment, size_t size)
-
-
 cdef int slab_init(Slab* slab, uint32_t capacity, uint32_t item_size) noexcept nogil:
-    slab.chunk_count = (capacity + CHUNK - 1) // CHUNK
     slab.item_size = (item_size + LINE - 1) // LINE * LINE
+    slab.each = HUGE_PAGE // slab.item_size
+    slab.chunk_count = (capacity + slab.each - 1) // slab.each
     slab.chunks = <uint8_t**>calloc(slab.chunk_count, sizeof(void*))
     return 0 if slab.chunks != NULL else -1
 
@@ -29,29 +27,31 @@ cdef void slab_free(Slab* slab) noexcept nogil:
     if slab.chunks == NULL:
         return
     for i in range(slab.chunk_count):
-        free(slab.chunks[i])
+        page_give(slab.chunks[i])
     free(slab.chunks)
     slab.chunks = NULL
 
 
 cdef Head* slab_reserve(Slab* slab, uint32_t index) noexcept nogil:
     """Called by the Trio thread before the command that names `index` is published."""
-    cdef uint32_t chunk = index // CHUNK
+    cdef uint32_t chunk = index // slab.each
+    cdef uint8_t* page
     if chunk >= slab.chunk_count:
         return NULL
     if slab.chunks[chunk] == NULL:
-        slab.chunks[chunk] = <uint8_t*>aligned_alloc(LINE, <size_t>CHUNK * slab.item_size)
-        if slab.chunks[chunk] == NULL:
+        page = <uint8_t*>page_take()
+        if page == NULL:
             return NULL
-        memset(slab.chunks[chunk], 0, <size_t>CHUNK * slab.item_size)
+        page[0] = 0  # the kernel makes the page now, and not while the media thread waits
+        slab.chunks[chunk] = page
     return slab_at(slab, index)
 
 
 cdef Head* slab_at(Slab* slab, uint32_t index) noexcept nogil:
-    cdef uint32_t chunk = index // CHUNK
+    cdef uint32_t chunk = index // slab.each
     if chunk >= slab.chunk_count or slab.chunks[chunk] == NULL:
         return NULL
-    return <Head*>(slab.chunks[chunk] + <size_t>(index % CHUNK) * slab.item_size)
+    return <Head*>(slab.chunks[chunk] + <size_t>(index % slab.each) * slab.item_size)
 
 
 cdef Head* slab_get(Slab* slab, uint64_t handle) noexcept nogil:
@@ -115,11 +115,11 @@ cdef int core_init(Core* core, uint64_t seed, uint32_t scale, uint32_t out_packe
         or slab_init(&core.relays, scale * 4, sizeof(Relay))
     ):
         return -1
-    if deadlines_init(&core.deadlines, (core.routers.chunk_count + core.transports.chunk_count) * CHUNK):
+    if deadlines_init(&core.deadlines, scale * 2):
         return -1
     if ring_init(&core.commands, 1024, SLOT_SIZE + 64) or ring_init(&core.events, 1024, EVENT_SIZE):
         return -1
-    if ring_init(&core.dirty, (scale + CHUNK) * 24, sizeof(uint64_t)):
+    if ring_init(&core.dirty, scale * 24, sizeof(uint64_t)):
         return -1
     if map_init(&core.by_ufrag) or map_init(&core.by_path) or map_init(&core.by_ssrc):
         return -1
@@ -132,12 +132,12 @@ cdef void core_free(Core* core) noexcept nogil:
     cdef Transport* transport
     cdef Producer* producer
     if core.transports.chunks != NULL:
-        for i in range(core.transports.chunk_count * CHUNK):
+        for i in range(core.transports.chunk_count * core.transports.each):
             transport = <Transport*>slab_at(&core.transports, i)
             if transport != NULL:
                 free(transport.twcc)
     if core.producers.chunks != NULL:
-        for i in range(core.producers.chunk_count * CHUNK):
+        for i in range(core.producers.chunk_count * core.producers.each):
             producer = <Producer*>slab_at(&core.producers, i)
             if producer != NULL:
                 nack_free(&producer.nack)

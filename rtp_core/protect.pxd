@@ -7,7 +7,7 @@ before the pair is dropped.
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from rtp_core.gcm cimport GcmKeys
+from rtp_core.gcm cimport GCM_SALT, GcmKeys
 from rtp_core.replay cimport ReplayWindow
 
 
@@ -41,22 +41,29 @@ ctypedef struct SrtpIn:
 
 
 ctypedef struct SrtpOut:
+    # One outbound SSRC of AES-GCM. Whoever seals may have it among its own; all but `ssrc` zeroed is a valid start.
     uint32_t ssrc
-    SrtpOut* next
+    SrtpOut* next  # of the context's
     ReplayWindow rtp
+
+
+ctypedef struct SrtpSeal:
+    # What sealing an RTP packet reads, apart so that a copy can lie beside what else a packet reads.
+    int profile
+    uint8_t salt[GCM_SALT]
+    void* cipher  # EVP_CIPHER_CTX* of AES-GCM, srtp_t of AES-CM; NULL: there are no keys
 
 
 ctypedef struct SrtpContext:
     # owned by SrtpPair, fixed
-    int profile
+    SrtpSeal seal
     int overhead  # bytes that sealing adds to an RTP packet
     int rtcp_overhead  # and to an RTCP packet
     void* session_in  # srtp_t, of AES-CM
-    void* session_out
     GcmKeys receive  # of AES-GCM
     GcmKeys send
     # what is sent
-    SrtpOut* first_out
+    SrtpOut* first_out  # of `srtp_out`
     uint32_t rtcp_index  # of the last SRTCP packet; one count for all SSRCs keeps every nonce apart
     # the inbound SSRCs that have proved themselves
     int ssrc_count
@@ -76,13 +83,14 @@ ctypedef struct SrtpContext:
 cdef int srtp_seal_rtp(SrtpContext* ctx, uint8_t* data, int* len, int cap) noexcept nogil
 cdef int srtp_seal_rtcp(SrtpContext* ctx, uint8_t* data, int* len, int cap) noexcept nogil
 cdef inline bint srtp_is_gcm(const SrtpContext* ctx) noexcept nogil:
-    return ctx.profile != SRTP_AES128_CM_SHA1_80
+    return ctx.seal.profile != SRTP_AES128_CM_SHA1_80
 
-# The state of an outbound SSRC, made when it is new; NULL: no memory. Valid until it is forgotten.
+# The state of an outbound SSRC as the context keeps it, made when it is new; NULL: no memory. Valid until forgotten.
 cdef SrtpOut* srtp_out(SrtpContext* ctx, uint32_t ssrc) noexcept nogil
-# As srtp_seal_rtp, for a stream that was found before: `header_len` bytes of header lie at `data`, the payload may
-# lie elsewhere and is encrypted on its way there. `data` has room for all and the overhead. `len`: the sealed length.
-cdef int srtp_seal_apart(SrtpContext* ctx, SrtpOut* out, uint8_t* data, int header_len, const uint8_t* payload,
+# As srtp_seal_rtp, for a stream that was found before (NULL for AES-CM): `header_len` bytes of header lie at `data`,
+# the payload may lie elsewhere and is encrypted on its way there. `data` has room for all and the overhead. `len`: the
+# sealed length.
+cdef int srtp_seal_apart(const SrtpSeal* seal, SrtpOut* out, uint8_t* data, int header_len, const uint8_t* payload,
                          int payload_len, int* len) noexcept nogil
 cdef int srtp_open_rtp(SrtpContext* ctx, uint8_t* data, int* len) noexcept nogil
 cdef int srtp_open_rtcp(SrtpContext* ctx, uint8_t* data, int* len) noexcept nogil

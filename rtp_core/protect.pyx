@@ -106,20 +106,20 @@ cdef int seal_old(Transform transform, void* session, uint8_t* data, int* len) n
     return verdict
 
 
-cdef int srtp_seal_apart(SrtpContext* ctx, SrtpOut* out, uint8_t* data, int header_len, const uint8_t* payload,
+cdef int srtp_seal_apart(const SrtpSeal* seal, SrtpOut* out, uint8_t* data, int header_len, const uint8_t* payload,
                          int payload_len, int* len) noexcept nogil:
     cdef uint8_t nonce[GCM_SALT]
     cdef int64_t index
     cdef int size = header_len + payload_len
     cdef int verdict
-    if not srtp_is_gcm(ctx):
+    if seal.profile == SRTP_AES128_CM_SHA1_80:
         if payload != data + header_len:
             memcpy(data + header_len, payload, payload_len)
-        verdict = seal_old(protect, ctx.session_out, data, &size)
+        verdict = seal_old(protect, seal.cipher, data, &size)
         if verdict == SRTP_OK:
             len[0] = size
         return verdict
-    if ctx.send.rtp == NULL:
+    if seal.cipher == NULL:
         return SRTP_NO_CONTEXT
     if out == NULL:
         return SRTP_FAILED
@@ -128,10 +128,10 @@ cdef int srtp_seal_apart(SrtpContext* ctx, SrtpOut* out, uint8_t* data, int head
         return SRTP_REPLAY
     if index >> 48:
         return SRTP_FAILED  # RFC 3711 section 9.2: these keys have had their day
-    gcm_rtp_nonce(ctx.send.rtp_salt, out.ssrc, index, nonce)
+    gcm_rtp_nonce(seal.salt, out.ssrc, index, nonce)
     # Before the cipher has run: a nonce that may have been used counts as used.
     replay_add(&out.rtp, index)
-    if not gcm_seal(ctx.send.rtp, nonce, data, header_len, payload, data + header_len, payload_len):
+    if not gcm_seal(seal.cipher, nonce, data, header_len, payload, data + header_len, payload_len):
         return SRTP_FAILED
     len[0] = size + GCM_TAG
     return SRTP_OK
@@ -143,9 +143,9 @@ cdef int srtp_seal_rtp(SrtpContext* ctx, uint8_t* data, int* len, int cap) noexc
         return SRTP_BAD
     if len[0] > cap - ctx.overhead:
         return SRTP_NO_ROOM
-    if ctx.profile == 0:
+    if ctx.seal.cipher == NULL:
         return SRTP_NO_CONTEXT
-    return srtp_seal_apart(ctx, srtp_out(ctx, load32(data + 8)) if srtp_is_gcm(ctx) else NULL, data, header_len,
+    return srtp_seal_apart(&ctx.seal, srtp_out(ctx, load32(data + 8)) if srtp_is_gcm(ctx) else NULL, data, header_len,
                            data + header_len, len[0] - header_len, len)
 
 
@@ -160,7 +160,7 @@ cdef int srtp_seal_rtcp(SrtpContext* ctx, uint8_t* data, int* len, int cap) noex
     if size > cap - ctx.rtcp_overhead:
         return SRTP_NO_ROOM
     if not srtp_is_gcm(ctx):
-        return seal_old(protect_rtcp, ctx.session_out, data, len)
+        return seal_old(protect_rtcp, ctx.seal.cipher, data, len)
     if ctx.send.rtcp == NULL:
         return SRTP_NO_CONTEXT
     if ctx.rtcp_index == LAST_RTCP_INDEX:
@@ -309,7 +309,7 @@ cdef bint srtp_forget_out(SrtpContext* ctx, uint32_t ssrc) noexcept nogil:
     cdef SrtpOut** link = &ctx.first_out
     cdef SrtpOut* out
     if not srtp_is_gcm(ctx):
-        return ctx.session_out != NULL and remove_stream(ctx.session_out, htonl(ssrc)) == STATUS_OK
+        return ctx.seal.cipher != NULL and remove_stream(ctx.seal.cipher, htonl(ssrc)) == STATUS_OK
     while link[0] != NULL:
         out = link[0]
         if out.ssrc == ssrc:
@@ -325,6 +325,8 @@ cdef bint srtp_forget_out(SrtpContext* ctx, uint32_t ssrc) noexcept nogil:
 cdef int srtp_key_gcm(SrtpContext* ctx, const uint8_t* send_key, const uint8_t* recv_key, int key_len) noexcept nogil:
     if gcm_init(&ctx.send, send_key, key_len, True) != 0:
         return -1
+    ctx.seal.cipher = ctx.send.rtp
+    memcpy(ctx.seal.salt, ctx.send.rtp_salt, GCM_SALT)
     return gcm_init(&ctx.receive, recv_key, key_len, False)
 
 

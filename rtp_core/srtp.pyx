@@ -132,13 +132,13 @@ cdef class SrtpPair:
             sender = new_session(profile, send_key, Policy.SSRC_ANY_OUTBOUND)
             receiver = new_session(profile, recv_key, Policy.SSRC_ANY_INBOUND)
             self.sessions = (sender, receiver)
-            self.ctx.session_out = <void*><size_t>int(ffi.cast("uintptr_t", sender._srtp[0]))
+            self.ctx.seal.cipher = <void*><size_t>int(ffi.cast("uintptr_t", sender._srtp[0]))
             self.ctx.session_in = <void*><size_t>int(ffi.cast("uintptr_t", receiver._srtp[0]))
         else:
             self.sessions = ()
             if srtp_key_gcm(self.ctx, send_key, recv_key, profile.key_len) != 0:
                 raise MemoryError
-        self.ctx.profile = profile
+        self.ctx.seal.profile = profile
         self.ctx.overhead = profile.overhead
         self.ctx.rtcp_overhead = profile.rtcp_overhead
 
@@ -152,7 +152,7 @@ cdef class SrtpPair:
 
     @property
     def profile(self):
-        return Profile(self.ctx.profile)
+        return Profile(self.ctx.seal.profile)
 
     @property
     def ssrcs(self):

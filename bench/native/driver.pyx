@@ -94,7 +94,7 @@ cdef void send_frame(State* s) noexcept nogil:
         plain[4], plain[5], plain[6] = 0x9D, 0x01, 0x2A
         store64(plain + VP8_LEN, <uint64_t>net_clock(CLOCK_REALTIME))
         store64(plain + VP8_LEN + 8, <uint64_t>s.counter)
-        if srtp_seal_apart(s.context, srtp_out(s.context, s.ssrc), at, HEAD, plain, s.payload_size, &length) != SRTP_OK:
+        if srtp_seal_apart(&s.context.seal, srtp_out(s.context, s.ssrc), at, HEAD, plain, s.payload_size, &length) != SRTP_OK:
             s.send_failures += 1
             return
         at += length

@@ -137,7 +137,7 @@ cdef void out_send_frame(Outgoing* s, Wire* wire) noexcept nogil:
             flush(wire, begin, <int>(at - begin), segment)
             begin = at
         memcpy(at, plain, HEAD)
-        if srtp_seal_apart(wire.context, srtp_out(wire.context, s.ssrc), at, HEAD, plain + HEAD, sizes[i],
+        if srtp_seal_apart(&wire.context.seal, srtp_out(wire.context, s.ssrc), at, HEAD, plain + HEAD, sizes[i],
                            &length) != SRTP_OK:
             wire.send_failures += 1
             break
@@ -176,7 +176,7 @@ cdef void out_repeat(Outgoing* s, Wire* wire, uint16_t sequence) noexcept nogil:
     wire.twcc += 1
     store16(payload, sequence)
     memcpy(payload + 2, kept.data + HEAD, kept.size - HEAD)
-    if srtp_seal_apart(wire.context, srtp_out(wire.context, s.rtx_ssrc), at, HEAD, payload, kept.size - HEAD + 2,
+    if srtp_seal_apart(&wire.context.seal, srtp_out(wire.context, s.rtx_ssrc), at, HEAD, payload, kept.size - HEAD + 2,
                        &length) != SRTP_OK:
         wire.send_failures += 1
         return
