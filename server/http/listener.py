@@ -93,12 +93,11 @@ class HttpServer:
         try:
             address, port = stream.socket.getpeername()[:2]
         except OSError:  # gone already
-            await trio.aclose_forcefully(stream)
             return
         await self.serve(stream, str(address), int(port))
 
     async def serve(self, stream: trio.abc.Stream, address: str, port: int) -> None:
-        """One connection, from its first byte to its close. Only Cancelled comes out of here."""
+        """One connection, from its first byte on; `trio.serve_listeners` closes it. Only Cancelled comes out."""
         self.counters["connections"] += 1
         per_address = self._per_address[address]
         if (
@@ -106,7 +105,6 @@ class HttpServer:
             or per_address >= self._settings.max_connections_per_address
         ):
             self.counters["refused_connections"] += 1
-            await trio.aclose_forcefully(stream)
             return
         self.open_connections += 1
         self._per_address[address] += 1
@@ -117,8 +115,6 @@ class HttpServer:
             self._per_address[address] -= 1
             if self._per_address[address] <= 0:
                 del self._per_address[address]
-            with trio.CancelScope(shield=True):  # only the socket's close: it never waits
-                await trio.aclose_forcefully(stream)
 
     async def _guarded(self, stream: trio.abc.Stream, address: str, port: int) -> None:
         try:

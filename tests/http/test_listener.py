@@ -64,10 +64,16 @@ async def read_all(stream: trio.abc.Stream) -> bytes:
     return b"".join([data async for data in ReadAll(stream)])
 
 
+async def serve(server: HttpServer, stream: trio.abc.Stream, address: str) -> None:
+    """As `trio.serve_listeners` does."""
+    await server.serve(stream, address, 5)
+    await trio.aclose_forcefully(stream)
+
+
 async def ask(server: HttpServer, data: bytes, address: str = "127.0.0.1") -> bytes:
     ours, theirs = trio.testing.memory_stream_pair()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(server.serve, theirs, address, 5)
+        nursery.start_soon(serve, server, theirs, address)
         await ours.send_all(data)
         return await read_all(ours)
     raise AssertionError
@@ -139,7 +145,7 @@ async def test_other_machines_are_sent_to_https(contexts: tuple[ssl.SSLContext, 
     upgrade = GET.replace(b"Connection: close", b"Connection: upgrade\r\nUpgrade: websocket")
     ours, theirs = trio.testing.memory_stream_pair()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(server.serve, theirs, "192.0.2.7", 5)
+        nursery.start_soon(serve, server, theirs, "192.0.2.7")
         await ours.send_all(upgrade.replace(b"GET /", b"GET /ws"))
         assert (await ours.receive_some()).startswith(b"HTTP/1.1 403 ")
         nursery.cancel_scope.cancel()
@@ -165,7 +171,7 @@ async def test_connections_are_counted_and_bounded(
         streams = []
         for address in ("192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.3"):
             ours, theirs = trio.testing.memory_stream_pair()
-            nursery.start_soon(server.serve, theirs, address, 5)
+            nursery.start_soon(serve, server, theirs, address)
             await trio.testing.wait_all_tasks_blocked()
             streams.append(ours)
         assert server.open_connections == 3
