@@ -5,14 +5,16 @@ each connection, and the first packet opened. A viewer has one connection, a spe
 the while a call of its own forwards video, and its packets are verified and timed.
 
 The joiners share the machine. So besides the rate by the clock there is the server's CPU per join, all its
-threads together, less what it spends while nobody joins; PostgreSQL's is told apart.
+threads together and until what joins leave to do is done (rows above all), less what it spends while nobody
+joins; PostgreSQL's is told apart. Before those that count, some join for a second: a server is new only once.
 
-    python -m bench.joins [--kinds viewer,speaker] [--seconds 5] [--rate 100] [--rooms 20] [--json FILE]
+    python -m bench.joins [--kinds viewer,speaker] [--seconds 5] [--rates 0,100] [--rooms 20] [--json FILE]
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import time
@@ -30,13 +32,16 @@ TARGET = 300.0  # full handshakes a second, by the server's CPU of one core
 _OTHER_CALL = {"packets": 4, "payload": 1200, "fps": 60}  # video of 2.3 Mbit/s to ten
 _VIEWERS = 10
 _QUIET_S = 2.0
+_WARM_S = 1.0
+_LOOK_S, _PATIENCE = 0.25, 20  # seconds, and how often
+_LITTLE = 1e7  # ns of CPU a second
 
 
 def main() -> int:
     parser = program.parser(__doc__)
     parser.add_argument("--kinds", default="viewer,speaker")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each run")
-    parser.add_argument("--rate", type=float, default=100.0, help="joins a second, for the latencies")
+    parser.add_argument("--rates", default="0,100", help="joins a second; 0: as many as can be")
     parser.add_argument("--rooms", type=int, default=20, help="that people join, each with one who talks")
     parser.add_argument("--workers", type=int, default=16, help="joins at a time")
     parser.add_argument("--core", type=int, default=(os.cpu_count() or 1) - 1, help="of the joiners")
@@ -54,7 +59,7 @@ async def measure(args: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
     async with tandem_stage(_VIEWERS, 0, args.set, stamps=True) as stage:
         free(stage.server.pid)
         for kind in args.kinds.split(","):
-            for rate in (0.0, args.rate):
+            for rate in map(float, args.rates.split(",")):
                 stage.call.keep_alive()
                 rows.append(await one_run(stage, args, kind, rate))
                 show(rows[-1])
@@ -70,10 +75,11 @@ def free(pid: int) -> None:
 async def one_run(stage: Any, args: argparse.Namespace, kind: str, rate: float) -> dict[str, Any]:
     """As many joins as can be (rate 0), or that many a second."""
     crowd = Crowd(
-        stage.call.url, kind=kind, rate=rate, seconds=args.seconds, rooms=args.rooms, workers=args.workers,
-        core=args.core,
+        stage.call.url, kind=kind, rate=rate, seconds=args.seconds, warm=_WARM_S, rooms=args.rooms,
+        workers=args.workers, core=args.core,
     )  # fmt: skip
     async with crowd:
+        idle = await settled(stage.server.pid)
         quiet, quiet_cost = await stage.run(_QUIET_S, **_OTHER_CALL)
         calm = stage.driver.latencies()
         before, database = thread_times(stage.server.pid), family_time(stage.server.pid)
@@ -83,9 +89,11 @@ async def one_run(stage: Any, args: argparse.Namespace, kind: str, rate: float) 
         busy = stage.driver.latencies()
         result = await crowd.result()
         took = time.monotonic() - began
+        await settled(stage.server.pid, idle)
+        longer = time.monotonic() - began - found["seconds"]  # than the other call
         after, database = thread_times(stage.server.pid), family_time(stage.server.pid) - database
     done = result["done"]
-    background = quiet_cost.process_ns / quiet["seconds"] * took
+    background = quiet_cost.process_ns / quiet["seconds"] * found["seconds"] + idle * longer
     cpu_ms = (spent(before, after, "") - background) / 1e6 / max(1, len(done))
     handshakes = 2 if kind == "speaker" else 1
     return {
@@ -109,6 +117,20 @@ async def one_run(stage: Any, args: argparse.Namespace, kind: str, rate: float) 
         **{f"other_joins_{point}_us": value for point, value in _points(_us(busy)).items()},
         "faults": {**faults(quiet), **faults(found)},
     }
+
+
+async def settled(pid: int, idle: float | None = None) -> float:
+    """Wait until the server spends no less than a moment before, or as little as `idle`; returns what it
+    spends, in ns of CPU a second."""
+    last = math.inf
+    for _ in range(_PATIENCE):
+        before, began = thread_times(pid), time.monotonic()
+        await trio.sleep(_LOOK_S)
+        now = spent(before, thread_times(pid), "") / (time.monotonic() - began)
+        if now > 0.8 * last if idle is None else now < 1.3 * idle + _LITTLE:
+            break
+        last = now
+    return now
 
 
 _POINTS = {"p50": 0.5, "p99": 0.99}

@@ -1,10 +1,11 @@
 """Many joiners as a process of its own, pinned apart from the server.
 
 There are rooms where somebody talks, and workers that join one after the other. It says when the rooms are
-ready, waits for a line, and prints what came of it; at another line all leave.
+ready, waits for a line, and prints what came of it; at another line all leave. With `--warm` some join before
+it says so, and are not counted.
 
     python -m bench.load.joiners URL [--kind viewer|speaker] [--rooms 20] [--workers 16] [--seconds 5]
-        [--rate PER_SECOND] [--stay] [--core N]
+        [--warm 0] [--rate PER_SECOND] [--stay] [--core N]
 """
 
 from __future__ import annotations
@@ -85,6 +86,42 @@ def work(args: argparse.Namespace, number: int, rooms: list[str], certificate: C
         joiner.close()
 
 
+class Workers:
+    """All of them, from `start` to `end`; between, `result` waits for what they have to tell."""
+
+    def __init__(
+        self, args: argparse.Namespace, rooms: list[str], certificate: Certificate, seconds: float
+    ) -> None:
+        context = get_context("fork")
+        until = time.time() + seconds
+        self._pipes: list[Connection] = []
+        self._processes = []
+        for number in range(args.workers):
+            mine, its = context.Pipe()
+            process = context.Process(target=work, args=(args, number, rooms, certificate, until, its))
+            process.start()
+            self._pipes.append(mine)
+            self._processes.append(process)
+
+    def result(self) -> dict[str, Any]:
+        done: list[dict[str, float]] = []
+        failures: list[str] = []
+        for pipe in self._pipes:
+            found: tuple[list[dict[str, float]], list[str]] = pipe.recv()
+            done += found[0]
+            failures += found[1]
+        return {"ended": time.time(), "done": done, "failures": failures}
+
+    def end(self) -> None:
+        """Those who stay leave."""
+        for pipe in self._pipes:
+            pipe.send("end")
+        for process in self._processes:
+            process.join(5)
+            if process.is_alive():
+                process.kill()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("url", help="ws://…/ws")
@@ -92,6 +129,7 @@ def main() -> int:
     parser.add_argument("--rooms", type=int, default=20)
     parser.add_argument("--workers", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--warm", type=float, default=0.0, help="seconds of joins before those that count")
     parser.add_argument("--rate", type=float, default=0.0, help="joins a second; 0: as many as can be")
     parser.add_argument("--stay", action="store_true", help="nobody leaves before the end")
     parser.add_argument("--no-packet", action="store_true", help="don't wait for one: the call may be P2P")
@@ -107,34 +145,21 @@ def main() -> int:
     talking = context.Process(target=talk, args=(args.url, rooms, certificate, theirs))
     talking.start()
     ours.recv()
+    if args.warm:
+        warming = Workers(args, rooms, certificate, args.warm)
+        warming.result()
+        warming.end()
     time.sleep(_PAUSE_S)
     print(json.dumps({"rooms": rooms}), flush=True)
     sys.stdin.readline()  # the caller says when
-    until = time.time() + args.seconds
-    pipes = []
-    workers = []
-    for number in range(args.workers):
-        mine, its = context.Pipe()
-        worker = context.Process(target=work, args=(args, number, rooms, certificate, until, its))
-        worker.start()
-        pipes.append(mine)
-        workers.append(worker)
-    done: list[dict[str, float]] = []
-    failures: list[str] = []
-    for pipe in pipes:
-        found: tuple[list[dict[str, float]], list[str]] = pipe.recv()
-        done += found[0]
-        failures += found[1]
-    result: dict[str, Any] = {"ended": time.time(), "done": done, "failures": failures}
-    print(json.dumps(result), flush=True)
+    workers = Workers(args, rooms, certificate, args.seconds)
+    print(json.dumps(workers.result()), flush=True)
     sys.stdin.readline()  # everything stands until the caller has looked
-    for pipe in pipes:
-        pipe.send("end")
+    workers.end()
     ours.send("end")
-    for process in [*workers, talking]:
-        process.join(5)
-        if process.is_alive():
-            process.kill()
+    talking.join(5)
+    if talking.is_alive():
+        talking.kill()
     return 0
 
 

@@ -173,7 +173,7 @@ _ALL = (
         "joins",
         "how many a second can join, and does a running call notice?",
         "joins",
-        quick="--kinds viewer --seconds 1.5",
+        quick="--kinds viewer --rates 0 --seconds 2.5",
         full="--seconds 4",
         quick_s=14,
         full_s=40,

@@ -1,10 +1,11 @@
 """Writes what calls submit: every change exactly once, in order, however long PostgreSQL is away.
 
 `submit` puts a change into the spool on disk and into memory, and returns. One task takes the changes in
-order and applies them, several to a transaction when several wait. The transaction moves the stream's mark
-(see `server.db.writes`), so whatever is sent twice is written once. When PostgreSQL is away the task tries
-again with back-off, and what waits is flushed to the disk so that it outlives the machine too. After a
-restart of the server the next process writes what the spool still holds before anything of its own.
+order and applies them, several to a transaction: the first at once, then those that have come meanwhile. The
+transaction moves the stream's mark (see `server.db.writes`), so whatever is sent twice is written once. When
+PostgreSQL is away the task tries again with back-off, and what waits is flushed to the disk so that it
+outlives the machine too. After a restart of the server the next process writes what the spool still holds
+before anything of its own.
 
 A change that PostgreSQL refuses for good is set aside in `dead-letters.jsonl`, and does not hold up the rest.
 """
@@ -33,6 +34,7 @@ BATCH = 64  # changes in one transaction at most
 MEMORY_BYTES = 8 << 20  # payloads kept in memory; beyond, they are read back from the spool
 PAUSE_FIRST, PAUSE_LAST = 0.05, 2.0  # seconds between tries while PostgreSQL is away
 STALLED = 2.0  # seconds without progress after which the database counts as away, whatever it says
+GATHER = 0.02  # seconds after a transaction in which changes come together for the next one
 SYNC_AFTER = 0.05  # seconds; what PostgreSQL has not taken by then is flushed to the disk
 DEAD_LETTERS = dead_letters.NAME
 
@@ -193,6 +195,8 @@ class Recorder:
                 continue
             await self._write(database, self.stream, batch)
             self._advance(batch[-1].n)
+            if len(batch) < BATCH:
+                await trio.sleep(GATHER)  # else each change would be a transaction of its own
 
     async def keep_synced(self) -> NoReturn:
         """Flushes the spool to the disk when something in it has waited for a moment, whether or not somebody

@@ -97,7 +97,7 @@ class HttpServer:
         await self.serve(stream, str(address), int(port))
 
     async def serve(self, stream: trio.abc.Stream, address: str, port: int) -> None:
-        """One connection, from its first byte on; `trio.serve_listeners` closes it. Only Cancelled comes out."""
+        """One connection, from its first byte on; `trio.serve_listeners` closes it. Raises only Cancelled."""
         self.counters["connections"] += 1
         per_address = self._per_address[address]
         if (

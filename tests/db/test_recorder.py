@@ -179,6 +179,37 @@ async def test_how_long_changes_wait(tmp_path: Path, autojump_clock: trio.testin
     recorder.close()
 
 
+async def test_changes_come_together_for_a_moment(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """The first is written at once, those close behind by one transaction, a backlog without a pause."""
+    written: list[tuple[float, int]] = []
+
+    class Quick:
+        async def run(self, unit: Any, stream: str, batch: list[Any]) -> int:
+            written.append((trio.current_time() - began, len(batch)))
+            return len(batch)
+
+    recorder = Recorder(tmp_path, "s1")
+    async with trio.open_nursery() as nursery:
+        began = trio.current_time()
+        nursery.start_soon(recorder.run, Quick())
+        for _ in range(4):
+            recorder.submit(created("c"))
+            await trio.sleep(0.006)
+        await trio.sleep(1)
+        for _ in range(150):
+            recorder.submit(created("c"))
+        await recorder.flush()
+        nursery.cancel_scope.cancel()
+    assert [count for _, count in written] == [1, 3, 64, 64, 22]
+    assert written[0][0] == 0.0
+    assert written[1][0] == pytest.approx(recorder_module.GATHER)
+    assert written[2][0] == written[4][0]
+    assert recorder_module.GATHER < recorder_module.SYNC_AFTER
+    recorder.close()
+
+
 async def test_a_silent_database_is_enough_to_flush(tmp_path: Path) -> None:
     """Nobody has noticed yet that it is away, and yet what waits is on the disk."""
 

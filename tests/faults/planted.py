@@ -42,7 +42,7 @@ def doubles_after_an_unknown_commit(patch: pytest.MonkeyPatch) -> None:
 
 def marks_in_another_transaction(patch: pytest.MonkeyPatch) -> None:
     async def apply_unmarked(connection: Connection, stream: str, records: list[Record]) -> int:
-        mark = await writes._mark(connection, stream)
+        mark = await writes.register_stream(connection, stream)
         return await _apply_all(connection, stream, [one for one in records if one.n > mark])
 
     class Apart:
