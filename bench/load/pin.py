@@ -65,6 +65,8 @@ def in_medias_place(loop: Bare) -> Iterator[None]:
 
     thread = threading.Thread(target=_as_media, args=(loop.run,))
     thread.start()
+    assert thread.native_id is not None
+    loop.thread = thread.native_id
     try:
         yield
     finally:

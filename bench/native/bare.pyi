@@ -1,6 +1,7 @@
 from rtp_core.srtp import SrtpPair
 
 class Bare:
+    thread: int
     def __init__(
         self,
         fd: int,
@@ -12,8 +13,6 @@ class Bare:
     ) -> None: ...
     def run(self) -> None: ...
     def stop(self) -> None: ...
-    @property
-    def thread(self) -> int: ...
     @property
     def forwarded(self) -> int: ...
     @property

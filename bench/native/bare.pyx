@@ -4,8 +4,6 @@ recvmmsg, decrypt, and for each destination encrypt under its own key and send. 
 SSRC, no statistics, no repair. A server's cost per forwarded packet is told as a multiple of this loop's.
 """
 
-from threading import get_native_id
-
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
@@ -167,7 +165,7 @@ cdef class Bare:
 
     cdef State s
     cdef object streams
-    cdef readonly int thread  # that runs it, by its native id; 0 before
+    cdef public int thread  # that runs it, by its native id, as told by whoever began it
 
     def __cinit__(self, int fd, list streams, *, uint32_t first_ssrc, bint gso, int group=1):
         cdef Stream* stream
@@ -212,7 +210,6 @@ cdef class Bare:
 
     def run(self) -> None:
         """Until `stop`; call it in a thread."""
-        self.thread = get_native_id()
         with nogil:
             loop(&self.s)
 
