@@ -35,8 +35,6 @@ from bench.report import faults, write
 
 _TARGET = 1.15
 _FAN = 50
-_TURNS = 11
-_BARE_TURNS = 5
 _HOW = {"packets": 8, "payload": 1200, "window": 1}
 _BUSY_RATE = 9_600  # packets a second of all senders together
 _BUSY_BYTES = 200
@@ -49,7 +47,8 @@ def main() -> int:
     )
     parser.add_argument("--idle", default="0,100", help="people in silent rooms of two, or 'none'")
     parser.add_argument("--busy", default="1,8,64", help="rooms that share one rate, or 'none'")
-    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each size, in all its turns")
+    parser.add_argument("--turns", type=int, default=11)
     args = parser.parse_args()
     program.begin()
     rows = [*consumers(args), *idle(args), *busy(args)]
@@ -75,9 +74,9 @@ def fans(args: argparse.Namespace, plans: list[tuple[int, int]]) -> list[dict[st
                 one.keep_alive()
         for one in stages.values():
             one.run(0.3, **_HOW)  # caches and branch predictors get to know it
-        for turn in range(_TURNS):
+        for turn in range(args.turns):
             for at in sorted(stages, reverse=turn % 2 == 1):
-                turns[at].append(stages[at].run(args.seconds / _TURNS, **_HOW))
+                turns[at].append(stages[at].run(args.seconds / args.turns, **_HOW))
     return [_row("tandem", plan, found) for plan, found in zip(plans, turns, strict=True)]
 
 
@@ -99,11 +98,11 @@ def _row(what: str, plan: tuple[int, int], turns: list[Any]) -> dict[str, Any]:
 def bare(args: argparse.Namespace, counts: list[int]) -> list[dict[str, Any]]:
     """The bare loop to as many, in turn."""
     turns: list[list[Any]] = [[] for _ in counts]
-    for turn in range(_BARE_TURNS):
+    for turn in range(max(1, args.turns // 2)):
         for at in sorted(range(len(counts)), reverse=turn % 2 == 1):
             with bare_stage(1, counts[at] - 1, gso=True, stamps=False) as (driver, loop):
                 namespace.sink(True)
-                found = driver.run(args.seconds / _BARE_TURNS, **_HOW)
+                found = driver.run(args.seconds / args.turns, **_HOW)
                 namespace.sink(False)
             turns[at].append((found, Spent(loop.cpu_ns, loop.cpu_ns, loop.forwarded, loop.messages)))
     return [_row("bare", (count, 0), found) for count, found in zip(counts, turns, strict=True)]
