@@ -27,6 +27,7 @@ def page(run: Run, older: Run | None = None) -> str:
             "answer": answer,
             "plots": [(title, Markup(svg)) for title, svg in drawings(QUESTIONS[name], run)],
             "columns": (columns := _columns(QUESTIONS[name], answer.rows)),
+            "units": {figure.name: figure.unit for figure in QUESTIONS[name].figures},
             "rows": [[cell(row.get(column)) for column in columns] for row in answer.rows],
         }
         for name, answer in run.answers.items()
@@ -41,20 +42,31 @@ def page(run: Run, older: Run | None = None) -> str:
 
 
 def _columns(question: Question, rows: list[Row]) -> list[str]:
-    """What tells the rows apart, what was measured, then the rest. Structures are left out."""
+    """What tells the rows apart, what was measured, then the rest: structures only if faults."""
     known = [*question.keys, *(figure.name for figure in question.figures)]
     seen = dict.fromkeys(key for row in rows for key, value in row.items() if _plain(value))
     return [key for key in known if key in seen] + [key for key in seen if key not in known]
 
 
 def _plain(value: Any) -> bool:
-    return value is None or isinstance(value, str | int | float)
+    return value is None or isinstance(value, str | int | float) or _is_faults(value)
+
+
+def _is_faults(value: Any) -> bool:
+    """Such as {"missing": 12}; where a row is clean there is nothing to show."""
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(isinstance(one, int | float) for one in value.values())
+    )
 
 
 def cell(value: Any) -> str:
     """A figure as a person reads it: four digits that matter, thousands apart."""
-    if value is None or value is False:
+    if value is None or value is False or value == {}:
         return ""
+    if _is_faults(value):
+        return "NOT CLEAN: " + ", ".join(f"{name} {cell(one)}" for name, one in value.items())
     if value is True:
         return "yes"
     if isinstance(value, float):

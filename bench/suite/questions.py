@@ -33,6 +33,16 @@ class Plot:
 
 
 @dataclass(frozen=True, slots=True)
+class Bars:
+    """One bar of `y` for each row that has it, named by the `by` columns."""
+
+    title: str
+    y: str
+    by: tuple[str, ...]
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     name: str
     asks: str
@@ -44,6 +54,7 @@ class Question:
     keys: tuple[str, ...]  # the columns that tell its rows apart
     figures: tuple[Figure, ...]
     plots: tuple[Plot, ...] = ()
+    bars: tuple[Bars, ...] = ()
 
     def arguments(self, full: bool) -> list[str]:
         return (self.full if full or self.quick is None else self.quick).split()
@@ -303,6 +314,7 @@ _ALL = (
             Figure("rate", "packets/s", less_is_better=False),
             *_POINTS,
         ),
+        bars=(Bars("CPU per forwarded packet", "ns", ("load", "consumers", "what"), "ns"),),
     ),
     Question(
         "signaling_latency",

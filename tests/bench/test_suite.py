@@ -153,10 +153,26 @@ def test_one_point_is_no_line() -> None:
     assert found[0][1].startswith("<svg")
 
 
+def test_bars_are_of_the_rows_that_have_the_figure() -> None:
+    def row(what: str, **more: Any) -> dict[str, Any]:
+        return {"what": what, "consumers": 50, "load": "saturated", **more}
+
+    question = QUESTIONS["peer_cost"]
+    absent = row("mediasoup", not_compared="it is not installed")
+    assert not list(drawings(question, run_of(peer_cost=[row("tandem", ns=600.0), absent])))
+    found = list(
+        drawings(question, run_of(peer_cost=[row("tandem", ns=600.0), row("janus", ns=9876.5), absent]))
+    )
+    assert len(found) == 1
+    assert "9,876" in found[0][1]
+    assert "mediasoup" not in found[0][1]
+
+
 @pytest.mark.parametrize(
     ("value", "shown"),
     [(None, ""), (False, ""), (True, "yes"), (1234567, "1,234,567"), (1234.5, "1,234"), (0.01234, "0.0123"),
-     (12.3456, "12.35"), ("bare", "bare"), (0.0, "0")],
+     (12.3456, "12.35"), ("bare", "bare"), (0.0, "0"), ({}, ""),
+     ({"missing": 12, "twice": 1.0}, "NOT CLEAN: missing 12, twice 1")],
 )  # fmt: skip
 def test_figures_for_people(value: Any, shown: str) -> None:
     assert cell(value) == shown
@@ -169,6 +185,11 @@ def test_the_page_holds_it_all_and_nothing_from_elsewhere() -> None:
     assert "a &lt;fast&gt; one" in text
     assert "Traceback &lt;b&gt;" in text
     assert "status 3" in text
+    assert "stopped by hand" not in text
+    assert "NOT CLEAN" not in text
+    run.answers["forward_cost"].rows[0]["faults"] = {"missing": 3}
+    assert "NOT CLEAN: missing 3" in page(run)
+    assert "<small>x bare</small>" in text
     assert "0.50 x" in text
     assert text.count("<svg") == 1
     for outside in ("<script", "<link", "@import", 'src="'):
