@@ -9,14 +9,17 @@ import pytest
 from bench.forward_latency import Round, ratio, together
 
 
-def _round(*latencies_us: int, busy: float = 0.5, **wrong: float) -> Round:
-    return Round(array("q", [one * 1000 for one in latencies_us]), wrong, busy)
+def _round(*latencies_us: int, busy: float = 0.5, kept: float = 1.0, **wrong: float) -> Round:
+    return Round(array("q", [one * 1000 for one in latencies_us]), wrong, busy, kept)
 
 
 def test_a_row_is_of_all_rounds_together() -> None:
-    row = together([_round(1, 2, 3, busy=0.2, missing=1), _round(2, 9, busy=0.4, missing=2, twice=1)])
+    row = together(
+        [_round(1, 2, 3, busy=0.2, kept=0.5, missing=1), _round(2, 9, busy=0.4, missing=2, twice=1)]
+    )
     assert (row["p50"], row["max"]) == (2, 9)
     assert row["busy"] == pytest.approx(0.3)
+    assert row["kept"] == pytest.approx(0.75)
     assert row["faults"] == {"missing": 3, "twice": 1}
 
 
