@@ -24,6 +24,7 @@ from rtp_core.rewrite cimport rewrite_init, rewrite_resume
 from rtp_core.ring cimport bell_ring, ring_peek, ring_release
 from rtp_core.route cimport map_remove, map_set
 from rtp_core.protect cimport SrtpContext, srtp_forget_out
+from rtp_core.timers cimport levels_due
 from rtp_core.upstream cimport request_keyframe, request_keyframes_for
 
 cdef enum:
@@ -162,7 +163,7 @@ cdef void add_producer(Core* core, int64_t now, const Command* command) noexcept
             producer.next_of_router.previous_of_router = producer
         transport.router.producers = producer
         if transport.router.timer.due == NEVER:
-            deadline_set(&core.deadlines, &transport.router.timer, now + core.settings.levels_us)
+            deadline_set(&core.deadlines, &transport.router.timer, levels_due(core, now))
     if wanted.ssrc and bind_ssrc(transport, wanted.ssrc, producer, False):
         producer.ssrc = wanted.ssrc
     if wanted.rtx_ssrc and bind_ssrc(transport, wanted.rtx_ssrc, producer, True):

@@ -87,6 +87,11 @@ cdef void run_levels(Core* core, Router* router, int64_t now) noexcept nogil:
             router.was_loud = loud
 
 
+cdef int64_t levels_due(const Core* core, int64_t now) noexcept nogil:
+    """The same moments for all rooms: Python is woken once for them, not once for each."""
+    return now - now % core.settings.levels_us + core.settings.levels_us
+
+
 cdef int64_t timers_run(Core* core, int64_t now) noexcept nogil:
     """Whoever asks for a time that has come already is served by the next pass: a pass ends."""
     cdef Deadline* deadline
@@ -100,8 +105,7 @@ cdef int64_t timers_run(Core* core, int64_t now) noexcept nogil:
         if deadline.kind == KIND_ROUTER:
             router = <Router*>deadline.owner
             run_levels(core, router, now)
-            deadline_set(&core.deadlines, deadline,
-                         now + core.settings.levels_us if router.producers != NULL else NEVER)
+            deadline_set(&core.deadlines, deadline, levels_due(core, now) if router.producers != NULL else NEVER)
         else:
             run_transport(core, <Transport*>deadline.owner, now)
     return deadlines_next(&core.deadlines)

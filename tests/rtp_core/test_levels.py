@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtp_core.levels import Meter, Speaker
+from tests.rtp_core.world import ROUTER_EXTENSIONS, Client, World, opus
 
 MS = 1000
 WINDOW = 200 * MS
@@ -156,3 +157,26 @@ def test_changes_are_never_closer_than_the_hold() -> None:
 
 def test_id_zero_is_somebody() -> None:
     assert Room().run({0: -30}, 3) == [None, None, 0]
+
+
+def test_all_rooms_tell_their_levels_at_the_same_moments() -> None:
+    """However different their beginnings are: Python is woken once for them all."""
+    world = World()
+    talkers = []
+    for n in range(3):
+        world.router = world.core.add_router(dict(ROUTER_EXTENSIONS))
+        client = Client(world, f"c{n}", port=4000 + n)
+        client.produce("0", video=False, ssrc=0xA0)
+        talkers.append((world.router, client))
+        world.run(0.07)
+    told: dict[int, set[int]] = {router: set() for router, _ in talkers}
+    for n in range(30):
+        for _, client in talkers:
+            client.send_rtp(opus(n, level=5))
+        world.events.clear()
+        world.run(0.02)
+        for event in world.of("levels"):
+            told[event[1]].add(n)
+    moments = list(told.values())
+    assert len(moments[0]) == 3
+    assert moments[0] == moments[1] == moments[2]
