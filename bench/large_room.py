@@ -117,10 +117,13 @@ def grow(
         time.sleep(0.02)
         sizes.append((len(witnesses) + len(throng.joined), spent(before, thread_times(server.pid), "")))
     took = time.monotonic() - began
+    if throng.failures:
+        raise RuntimeError(f"{len(throng.failures)} could not join, first {throng.failures[0]}")
     known = until(
-        "everybody knows of everybody", lambda: all(len(one.present) == people for one in witnesses)
+        lambda: f"{people} are known of; the witnesses know of {[len(one.present) for one in witnesses]}",
+        lambda: all(len(one.present) == people for one in witnesses),
     )
-    rows = until("all rows are written", lambda: recorder(server) == 0)
+    rows = until(lambda: "all rows are written", lambda: recorder(server) == 0)
     return {
         "seconds": took,
         "known_s": known,
@@ -139,12 +142,12 @@ def cost(sizes: list[tuple[int, int]], size: int) -> float:
     return (high[1] - low[1]) / 1e6 / max(1, high[0] - low[0])
 
 
-def until(what: str, done: Callable[[], bool]) -> float:
+def until(what: Callable[[], str], done: Callable[[], bool]) -> float:
     """Seconds. RuntimeError if it never is."""
     began = time.monotonic()
     while not done():
         if time.monotonic() - began > _PATIENCE_S:
-            raise RuntimeError(f"not in {_PATIENCE_S:.0f} s: {what}")
+            raise RuntimeError(f"not in {_PATIENCE_S:.0f} s: {what()}")
         time.sleep(0.02)
     return time.monotonic() - began
 
@@ -178,7 +181,10 @@ def flow(server: Server, members: list[Member], seconds: float) -> dict[str, Any
 def leave(server: Server, throng: Throng, others: list[Member], witnesses: list[Witness]) -> dict[str, Any]:
     before, told = thread_times(server.pid), witnesses[0].told
     throng.cut(others)
-    gone = until("all are gone", lambda: all(len(one.present) == len(witnesses) for one in witnesses))
+    gone = until(
+        lambda: f"all are gone; the witnesses know of {[len(one.present) for one in witnesses]}",
+        lambda: all(len(one.present) == len(witnesses) for one in witnesses),
+    )
     return {
         "gone_s": gone - _GRACE_S,
         "leave_cpu_ms": spent(before, thread_times(server.pid), "") / 1e6 / len(others),
