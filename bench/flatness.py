@@ -42,9 +42,7 @@ _BUSY_BYTES = 200
 
 def main() -> int:
     parser = program.parser(__doc__)
-    parser.add_argument(
-        "--consumers", default="10,50,200", help="1000 takes minutes to join; 'none': not asked"
-    )
+    parser.add_argument("--consumers", default="10,50,200", help="'none': not asked")
     parser.add_argument("--idle", default="0,100", help="people in silent rooms of two, or 'none'")
     parser.add_argument("--busy", default="1,8,64", help="rooms that share one rate, or 'none'")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each size, in all its turns")
