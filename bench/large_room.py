@@ -120,7 +120,10 @@ def grow(
     if throng.failures:
         raise RuntimeError(f"{len(throng.failures)} could not join, first {throng.failures[0]}")
     known = until(
-        lambda: f"{people} are known of; the witnesses know of {[len(one.present) for one in witnesses]}",
+        lambda: (
+            f"{people} are known of; the witnesses know of {[len(one.present) for one in witnesses]}, "
+            f"of connections {len(throng.failures)} failed: {throng.failures[:3]}"
+        ),
         lambda: all(len(one.present) == people for one in witnesses),
     )
     rows = until(lambda: "all rows are written", lambda: recorder(server) == 0)
