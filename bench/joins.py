@@ -54,22 +54,16 @@ def main() -> int:
 
 
 async def measure(args: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
-    from bench.load.stage import tandem_stage
+    from bench.load.pin import unpin_server
+    from bench.load.stage import ENGINE_THREAD, tandem_stage
 
     async with tandem_stage(_VIEWERS, 0, args.set, stamps=True) as stage:
-        free(stage.server.pid)
+        unpin_server(stage.server.pid, ENGINE_THREAD)
         for kind in args.kinds.split(","):
             for rate in map(float, args.rates.split(",")):
                 stage.call.keep_alive()
                 rows.append(await one_run(stage, args, kind, rate))
                 show(rows[-1])
-
-
-def free(pid: int) -> None:
-    """The stage keeps Python off the media's core; here it would have to share one with the joiners."""
-    for thread, (name, _) in thread_times(pid).items():
-        if not name.startswith("tandem-media"):
-            os.sched_setaffinity(thread, range(os.cpu_count() or 1))
 
 
 async def one_run(stage: Any, args: argparse.Namespace, kind: str, rate: float) -> dict[str, Any]:

@@ -12,7 +12,6 @@ has been told, as many come again; with all of them there the server is stopped,
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
 import time
@@ -25,11 +24,11 @@ from bench import program
 from bench.load.cpu import family_time, spent, thread_times
 from bench.load.member import Member
 from bench.load.memory import private_bytes
-from bench.load.plan import Kind, audio, video
-from bench.load.rooms import certificate_for, prepare, running_server, socket_url, spending
-from bench.load.stage import Server
+from bench.load.pin import unpin_server
+from bench.load.plan import audio, video
+from bench.load.rooms import certificate_for, running_server, socket_url, spending, traffic_between
+from bench.load.stage import ENGINE_THREAD, Server
 from bench.load.throng import Throng, Witness
-from bench.native.traffic import Traffic
 from bench.report import faults, write
 from rtp_core.srtp import Profile
 
@@ -65,7 +64,7 @@ def measure(args: argparse.Namespace, people: int) -> dict[str, Any]:
     row: dict[str, Any] = {"people": people, "failures": []}
     # All in one room, and for the second time while the first ones are on their way out.
     with running_server(2 * people, 1, [*_SETTINGS, *args.set]) as server, ExitStack() as stack:
-        free(server.pid)
+        unpin_server(server.pid, ENGINE_THREAD)
         empty = private_bytes(server.pid)
         certificate = certificate_for(Profile.AEAD_AES_128_GCM)
         url = socket_url(server)
@@ -96,13 +95,6 @@ def measure(args: argparse.Namespace, people: int) -> dict[str, Any]:
         row["failures"] += rows_after_stop(server, people + len(first))
     row["target"], row["met"] = _STOP_S, row["stop_s"] <= _STOP_S
     return row
-
-
-def free(pid: int) -> None:
-    """The stage keeps Python off the media's core; here it would have to share one with the joiners."""
-    for thread, (name, _) in thread_times(pid).items():
-        if not name.startswith("tandem-media"):
-            os.sched_setaffinity(thread, range(os.cpu_count() or 1))
 
 
 def grow(
@@ -164,14 +156,7 @@ def recorder(server: Server) -> int:
 
 
 def flow(server: Server, members: list[Member], seconds: float) -> dict[str, Any]:
-    tag_of: dict[tuple[str, Kind], int] = {
-        (one.participant_id, kind): tag for one in members for kind, (_, tag) in one.media.items()
-    }
-    for member in members:
-        for lane in (member.sending, member.receiving):
-            if lane is not None:
-                prepare(lane.socket, gro=True, stamps=False)
-    traffic = Traffic([place for member in members for place in member.places(tag_of)])
+    traffic = traffic_between(members)
     traffic.run(0.5)
     found, cost = spending(server, lambda: traffic.run(seconds, drain=0.5))
     return {

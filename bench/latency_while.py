@@ -21,7 +21,6 @@ from typing import Any
 import trio
 
 from bench import program
-from bench.joins import free
 from bench.load.crowd import Crowd
 from bench.report import POINTS, faults, points, write
 
@@ -46,7 +45,8 @@ def main() -> int:
 
 
 async def measure(args: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
-    from bench.load.stage import tandem_stage
+    from bench.load.pin import unpin_server
+    from bench.load.stage import ENGINE_THREAD, tandem_stage
 
     def add(what: str, stage: Any, found: dict[str, float], **more: Any) -> None:
         row = {"while": what, **points(stage.driver.latencies()), **more, "faults": faults(found)}
@@ -56,7 +56,7 @@ async def measure(args: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
         show(row)
 
     async with tandem_stage(_VIEWERS, 0, ["call.policy=auto", *args.set], stamps=True) as stage:
-        free(stage.server.pid)
+        unpin_server(stage.server.pid, ENGINE_THREAD)
 
         async def drive(seconds: float) -> dict[str, float]:
             stage.call.keep_alive()

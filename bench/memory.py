@@ -19,9 +19,8 @@ from typing import Any
 from bench import program
 from bench.load.member import Member
 from bench.load.memory import private_bytes
-from bench.load.plan import Kind, audio, video
-from bench.load.rooms import Room, certificate_for, join_all, prepare, running_server, socket_url
-from bench.native.traffic import Traffic
+from bench.load.plan import audio, video
+from bench.load.rooms import Room, certificate_for, join_all, running_server, socket_url, traffic_between
 from bench.report import faults, write
 from rtp_core.srtp import Profile
 
@@ -104,15 +103,7 @@ def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def flow(members: list[Member]) -> dict[str, int | float]:
-    tag_of: dict[tuple[str, Kind], int] = {
-        (one.participant_id, kind): tag for one in members for kind, (_, tag) in one.media.items()
-    }
-    for member in members:
-        for lane in (member.sending, member.receiving):
-            if lane is not None:
-                prepare(lane.socket, gro=True, stamps=False)
-    traffic = Traffic([place for member in members for place in member.places(tag_of)])
-    return traffic.run(_MEDIA_S, drain=0.5)
+    return traffic_between(members).run(_MEDIA_S, drain=0.5)
 
 
 if __name__ == "__main__":

@@ -85,3 +85,10 @@ def pin_server(pid: int, name: str) -> None:
             os.sched_setaffinity(thread, _CORES[1:] or _CORES)
     for at, thread in enumerate(found):
         os.sched_setaffinity(thread, {_CORES[at % len(_CORES)]})
+
+
+def unpin_server(pid: int, name: str) -> None:
+    """All but its media threads to any core: with many who join they would have to share one."""
+    for thread, (comm, _) in thread_times(pid).items():
+        if not comm.startswith(name):
+            os.sched_setaffinity(thread, _CORES)

@@ -134,16 +134,21 @@ def rooms_stage(
     people = sum(room.size for room in rooms)
     with running_server(people, len(rooms), settings) as server, ExitStack() as stack:
         members = join_all(stack, socket_url(server), rooms, certificate_for(profile))
-        tag_of: dict[tuple[str, Kind], int] = {
-            (one.participant_id, kind): tag for one in members for kind, (_, tag) in one.media.items()
-        }
-        for member in members:
-            for lane in (member.sending, member.receiving):
-                if lane is not None:
-                    prepare(lane.socket, gro=not stamps, stamps=stamps)
-        traffic = Traffic([place for member in members for place in member.places(tag_of)])
+        traffic = traffic_between(members, stamps=stamps)
         traffic.run(warm_s)
         yield Rooms(server, members, traffic)
+
+
+def traffic_between(members: list[Member], *, stamps: bool = False) -> Traffic:
+    """Their native threads: each sends its media and verifies what it gets of the others'."""
+    tag_of: dict[tuple[str, Kind], int] = {
+        (one.participant_id, kind): tag for one in members for kind, (_, tag) in one.media.items()
+    }
+    for member in members:
+        for lane in (member.sending, member.receiving):
+            if lane is not None:
+                prepare(lane.socket, gro=not stamps, stamps=stamps)
+    return Traffic([place for member in members for place in member.places(tag_of)])
 
 
 def join_all(

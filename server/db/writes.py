@@ -123,17 +123,19 @@ async def _statuses(connection: Connection, run: Sequence[ParticipantStatusChang
 
 async def _media(connection: Connection, run: Sequence[ParticipantMedia]) -> None:
     said = [
-        participants.Media(
-            audio_enabled=c.audio_enabled,
-            video_enabled=c.video_enabled,
-            screen_share_enabled=c.screen_share_enabled,
-            device_info=c.device_info,
+        (
+            c.participant_id,
+            participants.Media(
+                audio_enabled=c.audio_enabled,
+                video_enabled=c.video_enabled,
+                screen_share_enabled=c.screen_share_enabled,
+                device_info=c.device_info,
+            ),
+            c.at,
         )
         for c in run
     ]
-    await participants.update_media(
-        connection, [(c.participant_id, media, c.at) for c, media in zip(run, said, strict=True)]
-    )
+    await participants.update_media(connection, said)
 
 
 async def _qualities(connection: Connection, run: Sequence[ParticipantQuality]) -> None:

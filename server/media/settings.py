@@ -25,8 +25,6 @@ class MediaSettings(msgspec.Struct, frozen=True, kw_only=True):
     failed_s: float = 30.0
     dtls_linger_s: float = 30.0  # a finished handshake's last flight can be repeated for so long
     udp_offload: bool = True  # UDP_GRO and UDP_SEGMENT, where the kernel has them
-    real_time: bool = (
-        True  # scheduling, where allowed, where there are more cores than engines, without polling
-    )
+    real_time: bool = True  # where allowed, with more cores than engines, and without polling
     busy_poll_us: int = 0  # an engine stays awake for so long after a packet
     socket_buffer_bytes: int = 4 * 1024 * 1024  # asked for in both directions; the kernel may grant less

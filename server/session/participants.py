@@ -49,9 +49,8 @@ class Participant:
         self.away_until: float | None = None  # the connection is cut; gone for good at this time
         self.sfu = SfuIds(participant_id=participant_id, send_transport_id=None, recv_transport_id=None)
         self.poor_reports = 0
-        self._info: tuple[tuple[object, ...], ParticipantInfo] | None = (
-            None  # what it says, and as it was made
-        )
+        # What it says, and as it was made.
+        self._info: tuple[tuple[object, ...], ParticipantInfo] | None = None
 
     @property
     def away(self) -> bool:
